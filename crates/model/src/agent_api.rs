@@ -1,0 +1,437 @@
+//! What panel and agent say to each other over the agent's WebSocket, one JSON text message each.
+//!
+//! ```text
+//! agent                                   panel
+//!   │  GET /api/v1/agents/connect           │   Authorization: Bearer <enrolment token | agent id.secret>
+//!   │ ─ hello ────────────────────────────► │   who I am, what runs here
+//!   │ ◄──────────────────────────── welcome │   your id, the key that signs permits
+//!   │ ◄─────────────────── request {id, …}  │
+//!   │ ─ reply {id, outcome} ──────────────► │   in any order; a long command answers when it is done
+//!   │ ─ notice ───────────────────────────► │   heartbeat, a status that changed, progress
+//! ```
+//!
+//! Unknown fields are ignored. An unknown request is answered with [`ErrorCode::Unsupported`]. After a reconnect the
+//! panel asks again what it had asked; a transfer command that carries the same [`StepKey`] gets the recorded answer,
+//! or joins the one that still runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CopyProgress, CopyReceipt, Epoch, FreezePrediction, NodeId, Permit, Resources, RuntimeKind, ServerId,
+    ServerObservation, ServerSpec, Timestamp, TransferId,
+};
+
+/// Version of this protocol. A panel talks with agents of its own and the previous version.
+pub const VERSION: u32 = 1;
+
+/// Largest message either side accepts, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// First message of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the agent.
+    pub version: u32,
+    /// Release of the software, for people.
+    pub software: String,
+    /// Host name, for people.
+    pub host: String,
+    /// What it runs servers with.
+    pub runtime: RuntimeKind,
+    /// SHA-256 of its certificate for data connections, lower-case hex.
+    pub fingerprint: String,
+    /// `host:port` at which other agents reach its data listener.
+    pub data_address: String,
+    /// The secret with which it will identify itself from now on; only together with an enrolment token. The agent
+    /// makes it, so an enrolment whose answer was lost can be repeated.
+    pub secret: Option<String>,
+    /// What the machine has left.
+    pub resources: Resources,
+    /// Every server that it holds.
+    pub servers: Vec<ServerObservation>,
+}
+
+/// The panel's answer to [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// [`VERSION`] of the panel.
+    pub version: u32,
+    /// Who the agent is.
+    pub agent_id: NodeId,
+    /// Ed25519 public key that signs permits, base64.
+    pub permit_key: String,
+    /// How often the panel wants to hear from it, in milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+/// Panel → agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToAgent {
+    /// The handshake is over.
+    Welcome(Welcome),
+    /// Do something and answer under the same id.
+    Request {
+        /// Chosen by the panel, unique within one connection.
+        id: u64,
+        /// What to do. Kept as a value so that an unknown command can be answered.
+        request: serde_json::Value,
+    },
+}
+
+/// Agent → panel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToPanel {
+    /// First message.
+    Hello(Box<Hello>),
+    /// The outcome of a request.
+    Reply {
+        /// The request's.
+        id: u64,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// News.
+    Notice(Notice),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done.
+    Ok(Reply),
+    /// It was not.
+    Err(AgentError),
+}
+
+/// A command to an agent. All are idempotent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Request {
+    /// Are you there?
+    Ping,
+    /// Make a server: directory, epoch, installation. Answers when the installation has ended.
+    CreateServer {
+        /// What to make.
+        spec: Box<ServerSpec>,
+        /// Its first epoch on this agent.
+        epoch: Epoch,
+    },
+    /// Start it. A server that runs already is left alone.
+    StartServer {
+        /// Which.
+        server_id: ServerId,
+        /// The right to.
+        permit: Permit,
+    },
+    /// Ask it to end and answer when it has ([`ErrorCode::WillNotStop`] if its patience ran out).
+    StopServer {
+        /// Which.
+        server_id: ServerId,
+    },
+    /// End it at once.
+    KillServer {
+        /// Which.
+        server_id: ServerId,
+    },
+    /// A line for its console.
+    SendConsole {
+        /// Which.
+        server_id: ServerId,
+        /// Without the line end.
+        line: String,
+    },
+    /// The last lines of its console.
+    ReadConsole {
+        /// Which.
+        server_id: ServerId,
+        /// How many at most.
+        lines: u32,
+    },
+    /// What it is doing.
+    ObserveServer {
+        /// Which.
+        server_id: ServerId,
+    },
+    /// Remove it and its files.
+    RemoveServer {
+        /// Which.
+        server_id: ServerId,
+    },
+    /// One step of a transfer.
+    Transfer {
+        /// Which step of which transfer in which epoch.
+        key: StepKey,
+        /// The server that moves.
+        server_id: ServerId,
+        /// What to do.
+        action: TransferAction,
+    },
+}
+
+/// Identity of a command of a transfer (invariant I7). A repeat with the same key gets the recorded answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StepKey {
+    /// The transfer.
+    pub transfer_id: TransferId,
+    /// The saga's step, or `undo_` and the step. A second attempt of a step that failed has `#2` and so on behind it.
+    pub step: String,
+    /// Epoch of the server when the transfer began.
+    pub epoch: Epoch,
+}
+
+/// What a step asks of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum TransferAction {
+    /// Source: how big is it, and does it answer on TCP? → [`Reply::Measured`]
+    Measure,
+    /// Target: room, image, container, staging directory, a door for the source. → [`Reply::TargetReady`]
+    PrepareTarget {
+        /// The server as it will be on the target.
+        spec: Box<ServerSpec>,
+        /// Its epoch there, if it comes to that.
+        epoch: Epoch,
+        /// Fingerprint of the source's certificate.
+        source_fingerprint: String,
+        /// What the source will show at the door; 32 random bytes, hex.
+        ticket: String,
+        /// Bytes that must fit.
+        bytes: u64,
+        /// Inodes that must fit.
+        files: u64,
+    },
+    /// Source: copy while it runs, until the predicted freeze fits. → [`Reply::Precopied`]
+    Precopy {
+        /// Where to.
+        door: Door,
+        /// Milliseconds that the freeze may be predicted to last.
+        max_freeze_ms: u64,
+        /// Bytes per second.
+        bandwidth_limit: Option<u64>,
+    },
+    /// Source: stop the server; if the panel is not heard of for `lease_ms`, start it again. → [`Reply::Stopped`]
+    StopSource {
+        /// For how long to stay stopped without a word from the panel. Every message of the panel renews it.
+        lease_ms: u64,
+    },
+    /// Source: last delta, both sides durable, both roots. Opens the copy if no precopy did. → [`Reply::Copied`]
+    FinalCopy {
+        /// Where to.
+        door: Door,
+        /// Bytes per second.
+        bandwidth_limit: Option<u64>,
+    },
+    /// Source: never start this epoch again. Fails with [`ErrorCode::LeaseLost`] if it was started again.
+    FenceSource,
+    /// Source: a newer epoch lifts the tombstone.
+    UnfenceSource {
+        /// The newer epoch.
+        permit: Permit,
+    },
+    /// Source: end the lease and, if `start`, run the server as before.
+    ResumeSource {
+        /// The right to.
+        permit: Permit,
+        /// Whether it ran before.
+        start: bool,
+    },
+    /// Source: end the copy; whatever it holds for it goes.
+    EndCopy,
+    /// Target: make staging the server's directory, record the epoch, and start if `start`. → [`Reply::Started`]
+    StartTarget {
+        /// The right to.
+        permit: Permit,
+        /// Whether to run it.
+        start: bool,
+    },
+    /// Target: is it up? → [`Reply::Healthy`]
+    CheckHealth {
+        /// Must the primary allocation accept a TCP connection?
+        tcp_probe: bool,
+        /// How long it must have been up.
+        min_uptime_ms: u64,
+        /// When to give up.
+        timeout_ms: u64,
+    },
+    /// Target: stop it, fence its epoch, and remove what this transfer brought here.
+    AbortTarget,
+    /// Source: hash the frozen files again. → [`Reply::Audited`]
+    Audit,
+    /// Source: the files become a retained copy, the container goes. → [`Reply::Retained`]
+    RetainSource {
+        /// When the copy may be destroyed.
+        expires_at: Timestamp,
+    },
+    /// Source: destroy the retained copy now.
+    FreeRetained,
+}
+
+/// Where a source delivers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Door {
+    /// `host:port`.
+    pub address: String,
+    /// SHA-256 of the target's certificate, lower-case hex.
+    pub fingerprint: String,
+    /// What to show there.
+    pub ticket: String,
+}
+
+/// Answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// Done; there is nothing to tell.
+    Done,
+    /// What the server is doing.
+    Server {
+        /// Seen now.
+        server: ServerObservation,
+    },
+    /// Console lines, oldest first.
+    Console {
+        /// Without line ends.
+        lines: Vec<String>,
+    },
+    /// To [`TransferAction::Measure`].
+    Measured {
+        /// Bytes of content.
+        bytes: u64,
+        /// Files, directories and links.
+        files: u64,
+        /// Whether a process of it runs.
+        running: bool,
+        /// Whether its primary allocation accepts TCP.
+        answers_tcp: bool,
+    },
+    /// To [`TransferAction::PrepareTarget`].
+    TargetReady {
+        /// `host:port` to deliver to.
+        address: String,
+    },
+    /// To [`TransferAction::Precopy`].
+    Precopied {
+        /// What was reached.
+        prediction: FreezePrediction,
+    },
+    /// To [`TransferAction::StopSource`].
+    Stopped {
+        /// Whether it ran before.
+        was_running: bool,
+        /// Milliseconds since its process ended.
+        ago_ms: u64,
+    },
+    /// To [`TransferAction::FinalCopy`].
+    Copied {
+        /// The proof.
+        receipt: CopyReceipt,
+    },
+    /// To [`TransferAction::StartTarget`].
+    Started {
+        /// Milliseconds since its process began; none where it was not started.
+        ago_ms: Option<u64>,
+    },
+    /// To [`TransferAction::CheckHealth`].
+    Healthy {
+        /// Milliseconds from the start of its process until it was up.
+        boot_ms: u64,
+    },
+    /// To [`TransferAction::Audit`].
+    Audited {
+        /// Tree root, hex.
+        root: String,
+    },
+    /// To [`TransferAction::RetainSource`].
+    Retained {
+        /// Bytes that are kept.
+        bytes: u64,
+    },
+}
+
+/// News from an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+pub enum Notice {
+    /// Still here.
+    Heartbeat {
+        /// What the machine has left.
+        resources: Resources,
+        /// Every server that it holds.
+        servers: Vec<ServerObservation>,
+    },
+    /// A server's status changed.
+    ServerChanged {
+        /// Seen now.
+        server: ServerObservation,
+    },
+    /// A copy goes on. At most a few a second.
+    CopyProgress {
+        /// Which transfer's.
+        transfer_id: TransferId,
+        /// Where it stands.
+        progress: CopyProgress,
+    },
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct AgentError {
+    /// What kind.
+    pub code: ErrorCode,
+    /// What happened and what to do, for people.
+    pub message: String,
+}
+
+impl AgentError {
+    /// An error of kind `code`.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Kinds of failure, by what the panel does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The command is not known here.
+    Unsupported,
+    /// No such server or transfer here.
+    NotFound,
+    /// What is there forbids it.
+    Conflict,
+    /// The epoch is older than the one on record, or fenced.
+    StaleEpoch,
+    /// The permit's signature or addressee is wrong.
+    BadPermit,
+    /// The disk, its quota or its inodes do not suffice.
+    NoSpace,
+    /// The image is not there and cannot be had.
+    ImageMissing,
+    /// A port is taken.
+    PortTaken,
+    /// The game does not end when asked.
+    WillNotStop,
+    /// The panel was silent for too long and the source runs again.
+    LeaseLost,
+    /// A path cannot be carried; the message names it.
+    CannotCarry,
+    /// The other agent cannot be reached, or the connection broke. Time may help.
+    Unreachable,
+    /// Both sides hashed and differ.
+    RootsDiffer,
+    /// The promised freeze cannot be reached.
+    DoesNotConverge,
+    /// The game did not come up.
+    Unhealthy,
+    /// It was cancelled.
+    Cancelled,
+    /// Anything else; time may help.
+    Internal,
+    /// A word of a newer version.
+    #[serde(other)]
+    Unknown,
+}

@@ -1,0 +1,22 @@
+//! The nouns of BadgerPanel and the messages that panel and agents exchange.
+//!
+//! Data and its spelling in JSON, nothing else: no I/O, no async, no decisions beyond what a type must uphold by
+//! itself. Everybody may depend on this crate; it depends on serde only (plus ids and time).
+
+pub mod agent_api;
+mod clock;
+mod copy;
+mod id;
+mod permit;
+mod server;
+mod transfer;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use copy::{CopyProgress, CopyReceipt, FreezePrediction};
+pub use id::{AllocationId, ApiKeyId, EggId, NodeId, ServerId, TransferId};
+pub use jiff::Timestamp;
+pub use permit::{Epoch, Permit};
+pub use server::{
+    Allocation, InstallScript, Limits, Resources, RuntimeKind, ServerObservation, ServerSpec, ServerStatus, StopHow,
+};
+pub use transfer::{Failure, Mode, Options, Stage, StartAfter, TransferState, Verify};
