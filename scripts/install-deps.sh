@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs what the tests and benchmarks use beyond Rust and a C compiler, where it is missing and can be had.
+#
+#   install-deps.sh            on Debian 12 with root: apt-get; elsewhere it only says what is missing
+#
+# Nothing of this is needed to build or for `badger demo`. What cannot be installed is named in one line each, together
+# with what is skipped for want of it; that is no failure here: `make test-docker` decides whether it is one there.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# command → package → what is skipped without it
+NEEDS='
+cc|gcc|everything: SQLite and the TLS provider are compiled from C
+curl|curl|the test of the documented call
+python3|python3|comparison of trees and the benchmarks
+sqlite3|sqlite3|looking into worlds by hand
+rsync|rsync|the benchmark beside rsync
+/usr/bin/time|time|peak memory in the benchmark
+dockerd|docker.io|the tests against Docker
+iptables|iptables|the tests against Docker
+ip|iproute2|the tests against Docker
+debootstrap|debootstrap|the image of the real game server
+mkfs.ext4|e2fsprogs|the test with a full disk on ext4
+'
+
+missing() {
+  local command package skipped
+  while IFS='|' read -r command package skipped; do
+    [ -n "$command" ] || continue
+    have "$command" || printf '%s|%s\n' "$package" "$skipped"
+  done <<<"$NEEDS"
+}
+
+can_install() { [ "$(id -u)" = 0 ] && have apt-get; }
+
+install_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there"
+  # One by one: a package that cannot be had must not take the others with it.
+  local package
+  for package in "$@"; do
+    apt-get install -y -qq --no-install-recommends "$package" >&2 || say "apt-get cannot install $package"
+  done
+}
+
+main() {
+  # sbin is not in the PATH of every non-interactive shell.
+  export PATH="$PATH:/usr/sbin:/sbin"
+  local wanted left
+  wanted=$(missing | cut -d'|' -f1 | sort -u)
+  if [ -n "$wanted" ] && can_install; then
+    say "installing $(tr '\n' ' ' <<<"$wanted")"
+    # shellcheck disable=SC2086 # a list of package names
+    install_packages $wanted
+  fi
+  left=$(missing)
+  [ -n "$left" ] || return 0
+  while IFS='|' read -r package skipped; do
+    say "not there: $package; without it: $skipped"
+  done <<<"$left"
+}
+
+main "$@"
