@@ -1,1 +1,27 @@
-//! placeholder
+//! The panel: HTTP API, database, the agents' link and the migrations.
+//!
+//! ```text
+//!   api ──► app ◄── link ◄── agents' WebSockets
+//!    │       │
+//!    ▼       ▼
+//!    db   migrate ──► agent::Agents (the seam; `link` answers it)
+//! ```
+//!
+//! It coordinates and never touches a server's files: agents do that. It knows agents only through
+//! [`model::agent_api`]. [`run`] is the whole role; the executable and the tests call nothing else to start one.
+
+pub mod agent;
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod db;
+pub mod egg;
+pub mod events;
+mod install;
+pub mod link;
+pub mod migrate;
+pub mod permit;
+mod run;
+
+pub use config::Config;
+pub use run::{StartError, run};

@@ -1,0 +1,46 @@
+//! What the panel is made of, as every request handler and background task sees it.
+//!
+//! Built by hand in [`crate::run`] (and by tests, with another `Agents` or `Clock`). Cheap to clone.
+
+use std::sync::Arc;
+
+use model::{Clock, Timestamp};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::agent::Agents;
+use crate::db::Db;
+use crate::events::Hub;
+use crate::migrate::Migrations;
+use crate::permit::PermitSigner;
+
+/// The parts of a running panel.
+#[derive(Clone)]
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// The agents.
+    pub agents: Arc<dyn Agents>,
+    /// Time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Signs the right to run a server.
+    pub permits: Arc<PermitSigner>,
+    /// Where progress of transfers goes to be seen.
+    pub events: Arc<Hub>,
+    /// The migrations that run.
+    pub migrations: Arc<Migrations>,
+    /// How users and agents reach this panel, without a slash at the end.
+    pub public_url: Arc<str>,
+    /// Work that goes on behind an answer (an installation, for example). Waited for at shutdown.
+    pub tasks: TaskTracker,
+    /// Cancelled when the panel shuts down.
+    pub shutdown: CancellationToken,
+}
+
+impl App {
+    /// The time of day.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,16 @@
+//! What a panel must be told before it can start. Everything else lives in its database.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Settings of one panel.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen for the API and the agents. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Directory of the database, the permit key and the first admin key. Made with mode 0700 if it is not there.
+    pub data_dir: PathBuf,
+    /// How users and agents reach the panel, for links and the enrolment command. Without it: `http://` and the bound
+    /// address.
+    pub public_url: Option<String>,
+}

@@ -1,0 +1,198 @@
+//! The database: the only module tree that knows sqlx.
+//!
+//! One schema and one text per query for SQLite (today) and PostgreSQL (later), through `sqlx::Any`. What that asks of
+//! every query (`tests` below checks the list):
+//!
+//! - Parameters are `$1`, `$2`, …; SQLite takes them as well. A `$1` that occurs twice is bound once.
+//! - Columns are `BIGINT` and `TEXT` only. `BIGINT` decodes to `i64` (never `i32`, `u64`, `bool`), `TEXT` to `String`,
+//!   nullable ones to `Option<_>`. Truth is 0 or 1; bind `i64::from(flag)`.
+//! - `COUNT(*)` is an `i64` on both. `SUM(BIGINT)` is `NUMERIC` on PostgreSQL, which `Any` cannot read: write
+//!   `CAST(COALESCE(SUM(x), 0) AS BIGINT)`.
+//! - `RETURNING` works on both, but a statement that must have changed one row is checked with [`exactly_one`].
+//! - No `INSERT OR …`, no `datetime()`, no `LIKE` on ids, no `rowid`: `INSERT … ON CONFLICT DO NOTHING/UPDATE` is portable.
+//! - Ids are bound as `id.to_string()`, times with [`to_ms`], JSON with [`to_json`]; read with [`parse`], [`from_ms`],
+//!   [`from_json`], which answer [`DbError::Corrupt`] and name the column.
+//! - Row structs derive `sqlx::FromRow` and stay private; what leaves a file are `model` types and structs made of them.
+//! - Functions take `&mut Conn` as their first argument, so they serve inside a transaction ([`Db::begin`], `&mut tx`)
+//!   and outside ([`Db::acquire`], `&mut conn`) alike. Names: noun first (`server_lock`).
+//! - [`Db::begin`] is the only way into a transaction: on SQLite it takes the write lock at once, because a reader
+//!   that becomes a writer in the middle is refused at once and not after the busy timeout.
+//! - Nobody calls an agent while holding a transaction.
+
+pub mod allocations;
+pub mod audit;
+pub mod eggs;
+pub mod enrolment;
+mod error;
+pub mod flags;
+pub mod idempotency;
+pub mod keys;
+pub mod nodes;
+mod page;
+pub mod saga_log;
+pub mod servers;
+pub mod transfers;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use model::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::any::{AnyPoolOptions, AnyQueryResult};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Transaction};
+
+pub use error::DbError;
+pub use page::{Page, Paging};
+
+/// A connection, inside or outside of a transaction.
+pub type Conn = sqlx::AnyConnection;
+
+/// How long a writer waits for another one before it gives up (SQLite), and a caller for a free connection.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that are kept. SQLite has one writer at a time anyway; the others read.
+const CONNECTIONS: u32 = 8;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: AnyPool,
+    begin: &'static str,
+}
+
+impl Db {
+    /// Opens (and makes, if need be) the SQLite database at `path` and brings its schema up to date.
+    ///
+    /// A database of a newer release is refused with [`DbError::Newer`]: an old panel must not write into it.
+    pub async fn open_sqlite(path: &Path) -> Result<Self, DbError> {
+        sqlx::any::install_default_drivers();
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .after_connect(|conn, _| {
+                Box::pin(async move {
+                    // FULL: a promise that a transfer acted on must survive a power cut as well (I2).
+                    sqlx::raw_sql(
+                        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
+                    )
+                    .execute(conn)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .connect(&sqlite_url(path))
+            .await?;
+        let db = Self { pool, begin: "BEGIN IMMEDIATE" };
+        db.migrate().await?;
+        Ok(db)
+    }
+
+    async fn migrate(&self) -> Result<(), DbError> {
+        let mut conn = self.acquire().await?;
+        match MIGRATIONS.run(&mut *conn).await {
+            Ok(()) => Ok(()),
+            Err(sqlx::migrate::MigrateError::VersionMissing(found)) => {
+                let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+                Err(DbError::Newer { found, known })
+            }
+            Err(error) => Err(DbError::Schema(error)),
+        }
+    }
+
+    /// A connection for reading, or for one single statement that writes.
+    pub async fn acquire(&self) -> Result<PoolConnection<Any>, DbError> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// A transaction that may write. Dropping it rolls back; `commit` keeps.
+    pub async fn begin(&self) -> Result<Transaction<'static, Any>, DbError> {
+        Ok(self.pool.begin_with(self.begin).await?)
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        let mut conn = self.acquire().await?;
+        sqlx::query("SELECT 1").fetch_one(&mut *conn).await?;
+        Ok(())
+    }
+
+    /// Ends all connections; what was committed is on disk.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn sqlite_url(path: &Path) -> String {
+    let mut url = String::from("sqlite://");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => url.push(char::from(*byte)),
+            byte => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url + "?mode=rwc"
+}
+
+/// The from-state of a transition is in its `WHERE`: no row means that it was not in that state.
+pub fn exactly_one(done: &AnyQueryResult) -> Result<(), DbError> {
+    if done.rows_affected() == 1 { Ok(()) } else { Err(DbError::Conflict) }
+}
+
+/// A time as the schema keeps it.
+#[must_use]
+pub fn to_ms(at: Timestamp) -> i64 {
+    at.as_millisecond()
+}
+
+/// A time out of `column`.
+pub fn from_ms(column: &'static str, ms: i64) -> Result<Timestamp, DbError> {
+    Timestamp::from_millisecond(ms).map_err(|error| DbError::Corrupt { column, why: error.to_string() })
+}
+
+/// A value that has a text form (an id, an enum's word) out of `column`.
+pub fn parse<T: FromStr<Err: std::fmt::Display>>(column: &'static str, text: &str) -> Result<T, DbError> {
+    text.parse().map_err(|error: T::Err| DbError::Corrupt { column, why: error.to_string() })
+}
+
+/// A size or count out of `column`.
+pub fn from_i64(column: &'static str, value: i64) -> Result<u64, DbError> {
+    u64::try_from(value).map_err(|error| DbError::Corrupt { column, why: error.to_string() })
+}
+
+/// A size or count as the schema keeps it. What does not fit is not a size that exists.
+#[must_use]
+pub fn to_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// JSON for a text column.
+pub fn to_json<T: Serialize + ?Sized>(column: &'static str, value: &T) -> Result<String, DbError> {
+    serde_json::to_string(value).map_err(|error| DbError::Corrupt { column, why: error.to_string() })
+}
+
+/// JSON out of `column`.
+pub fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T, DbError> {
+    serde_json::from_str(text).map_err(|error| DbError::Corrupt { column, why: error.to_string() })
+}
+
+/// The word of a serde enum (`running`), for columns that keep it bare.
+pub fn to_word<T: Serialize>(column: &'static str, value: &T) -> Result<String, DbError> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => Ok(word),
+        other => Err(DbError::Corrupt { column, why: format!("not a word: {other:?}") }),
+    }
+}
+
+/// The serde enum that a bare word in `column` stands for.
+pub fn from_word<T: DeserializeOwned>(column: &'static str, word: &str) -> Result<T, DbError> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+        .map_err(|error| DbError::Corrupt { column, why: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! What `sqlx::Any` does with our schema: the conventions of the parent module, checked.
+#![allow(clippy::unwrap_used)]
+
+use sqlx::Row;
+
+use super::*;
+
+async fn fresh() -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open_sqlite(&dir.path().join("a b%?#.db")).await.unwrap();
+    (dir, db)
+}
+
+#[tokio::test]
+async fn any_reads_bigint_text_null_count_and_returning() {
+    let (_dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    let sql = "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at) VALUES ($1, $2, $3, $3, $3, $4)
+               RETURNING id, memory_mb, runtime, last_seen_at";
+    let row = sqlx::query(sql).bind("n").bind("name").bind(5_i64).bind(i64::MAX).fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(row.get::<String, _>("id"), "n");
+    assert_eq!(row.get::<i64, _>("memory_mb"), 5);
+    assert_eq!(row.get::<Option<String>, _>("runtime"), None);
+    assert_eq!(row.get::<Option<i64>, _>("last_seen_at"), None);
+
+    let sums = "SELECT COUNT(*), CAST(COALESCE(SUM(disk_mb), 0) AS BIGINT), MAX(last_seen_at) FROM nodes WHERE id = $1";
+    let (count, sum, none): (i64, i64, Option<i64>) =
+        sqlx::query_as(sums).bind("n").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!((count, sum, none), (1, 5, None));
+
+    let null: Option<i64> = None;
+    let done = sqlx::query("UPDATE nodes SET last_seen_at = $1 WHERE id = $2").bind(null).bind("n");
+    exactly_one(&done.execute(&mut *conn).await.unwrap()).unwrap();
+    let done = sqlx::query("UPDATE nodes SET cordoned = 1 WHERE id = $1").bind("other").execute(&mut *conn).await.unwrap();
+    assert!(matches!(exactly_one(&done), Err(DbError::Conflict)));
+}
+
+#[tokio::test]
+async fn constraints_are_conflicts() {
+    let (_dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    let flag = || sqlx::query("INSERT INTO feature_flags (name, enabled) VALUES ('x', 1)");
+    flag().execute(&mut *conn).await.unwrap();
+    let twice: DbError = flag().execute(&mut *conn).await.unwrap_err().into();
+    assert!(matches!(twice, DbError::Conflict));
+    let orphan = sqlx::query("INSERT INTO allocations (id, node_id, ip_address, port) VALUES ('a', 'none', 'x', 1)");
+    let orphan: DbError = orphan.execute(&mut *conn).await.unwrap_err().into();
+    assert!(matches!(orphan, DbError::Conflict), "{orphan:?}");
+}
+
+#[tokio::test]
+async fn writers_wait_for_each_other_and_a_dropped_transaction_is_rolled_back() {
+    let (_dir, db) = fresh().await;
+    let add = async |db: &Db| {
+        let mut tx = db.begin().await.unwrap();
+        let n: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM settings").fetch_one(&mut *tx).await.unwrap();
+        let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind(n.to_string());
+        insert.execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    futures_util::future::join_all((0..20).map(|_| add(&db))).await;
+    {
+        let mut tx = db.begin().await.unwrap();
+        sqlx::query("DELETE FROM settings").execute(&mut *tx).await.unwrap();
+    }
+    let mut conn = db.acquire().await.unwrap();
+    let n: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM settings").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(n, 20);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let (dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+               VALUES (9999, 'from the future', 1, x'00', 0)";
+    sqlx::query(sql).execute(&mut *conn).await.unwrap();
+    drop(conn);
+    db.close().await;
+    let error = Db::open_sqlite(&dir.path().join("a b%?#.db")).await.unwrap_err();
+    assert!(matches!(error, DbError::Newer { found: 9999, known: 1 }), "{error}");
+}

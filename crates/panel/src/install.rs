@@ -1,0 +1,1 @@
+//! Installations that go on behind the answer of a server's creation.
