@@ -1,0 +1,36 @@
+//! Why the agent as a whole gives up. What goes wrong with one request is a [`model::agent_api::AgentError`] instead.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// By what the person who started the agent does next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Correct the command line.
+    #[error("{0}")]
+    Config(String),
+    /// Get a new enrolment command.
+    #[error(
+        "the panel refuses this agent ({reason}): get a new command with `badger node enrol` or POST \
+         /api/v1/admin/nodes/{{id}}/enrolment-token, and run it here"
+    )]
+    Refused {
+        /// What the panel said.
+        reason: String,
+    },
+    /// Look at the data directory.
+    #[error("cannot use {}", path.display())]
+    Disk {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Look at the Docker engine.
+    #[error("cannot use the runtime: {0}")]
+    Runtime(String),
+}
