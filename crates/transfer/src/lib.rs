@@ -1,1 +1,26 @@
-//! placeholder
+//! Moves a directory tree from one machine to another while it is in use: rounds over a live tree, a last pass over
+//! the still one, and a proof that the target's disk gives back what the source has.
+
+mod audit;
+mod converge;
+mod error;
+mod identity;
+mod options;
+mod progress;
+mod publish;
+mod rate;
+mod receive;
+mod report;
+mod source;
+
+pub use audit::{Measure, TreeReport, measure, tree_root};
+pub use converge::{Decision, decide};
+pub use error::{Error, Result};
+pub use identity::{Fingerprint, Identity, Ticket};
+pub use options::{OwnerMap, ReceiverConfig, ReceiverLimits, SourceOptions};
+pub use progress::{Progress, ProgressSnapshot};
+pub use publish::publish;
+pub use rate::RateLimit;
+pub use receive::{Door, Listener, Received, staging_tree};
+pub use report::{Receipt, RoundReport, TreeRoot};
+pub use source::Source;
