@@ -12,6 +12,7 @@ set -euo pipefail
 # command → package → what is skipped without it
 NEEDS='
 cc|gcc|everything: SQLite and the TLS provider are compiled from C
+shellcheck|shellcheck|the lint of the scripts
 curl|curl|the test of the documented call
 python3|python3|comparison of trees and the benchmarks
 sqlite3|sqlite3|looking into worlds by hand

@@ -1,0 +1,33 @@
+# Everything a person does here has a name; `make` alone lists them. The work is in cargo and in scripts/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo build test test-docker bench soak fmt
+
+# Where the target directory is: cargo's own rule, so that the demo finds what was built.
+BADGER = $${CARGO_TARGET_DIR:-target}/release/badger
+
+help: ## lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: build ## builds, then moves a running game server between two daemons (no Docker, no root); ARGS="--size 1G"
+	$(BADGER) demo $(ARGS)
+
+build: ## the executable, optimised
+	cargo build --release --locked --bin badger
+
+test: ## all that a change must pass: format, lints, every test this machine can run
+	scripts/test.sh
+
+test-docker: ## only the tests against two Docker engines and a real game server (root)
+	scripts/test-docker.sh
+
+bench: build ## ourselves beside rsync and tar, into bench/RESULTS.md; ARGS=--quick for a look
+	python3 bench/run.py --badger $(BADGER) $(ARGS)
+
+soak: ## migrations under random kills for MINUTES (10)
+	BADGER_SOAK_MINUTES=$${MINUTES:-10} cargo test --locked -p badger --test e2e soak -- --ignored --nocapture
+
+fmt: ## formats the code
+	cargo fmt --all

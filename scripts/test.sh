@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Everything a change must pass, in the order in which it fails fastest; ends with one line of counts.
+#
+# A test that this machine cannot run is said in one line and counted as skipped, never as passed. Docker may only be
+# skipped where nobody could expect it: not in CI, and not as root on Debian, where installing it is one command.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+passed=0 failed=0 skipped=0
+failures=() # names of phases
+last=ok     # how the last phase ended
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+# phase NAME COMMAND…: runs it with its output on the screen and in $logs/NAME; goes on after a failure, so that one
+# run shows everything that is wrong.
+phase() {
+  local name=$1 started=$SECONDS
+  shift
+  printf '\n== %s\n' "$name"
+  if "$@" 2>&1 | tee "$logs/$name"; then
+    last=ok
+    printf -- '-- %s: ok, %d s\n' "$name" "$((SECONDS - started))"
+  else
+    last=failed
+    failures+=("$name")
+    printf -- '-- %s: FAILED, %d s\n' "$name" "$((SECONDS - started))"
+  fi
+}
+
+# A check without a test runner counts as one test.
+check() {
+  phase "$@"
+  if [ "$last" = failed ]; then failed=$((failed + 1)); else passed=$((passed + 1)); fi
+}
+
+skip() {
+  skipped=$((skipped + 1))
+  printf '\n== %s\n-- skipped: %s\n' "$1" "$2"
+}
+
+# sum NAME WORD: adds up what cargo says in its lines "test result: ok. 3 passed; 0 failed; 1 ignored; …".
+sum() { sed -n "s/^test result: .* \([0-9]*\) $2.*/\1/p" "$logs/$1" | awk '{n += $1} END {print n + 0}'; }
+
+count() {
+  passed=$((passed + $(sum "$1" passed)))
+  failed=$((failed + $(sum "$1" failed)))
+  # A test binary that did not build or was killed has no line at all; it must not look like nothing happened.
+  if [ "$last" = failed ] && [ "$(sum "$1" failed)" = 0 ]; then failed=$((failed + 1)); fi
+}
+
+docker_expected() { [ "${CI:-}" = true ] || { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; }; }
+
+docker_tests() {
+  local ignored
+  ignored=$(sum tests ignored)
+  if docker_expected; then
+    phase docker scripts/test-docker.sh
+    count docker
+    ignored=$((ignored - $(sum docker passed) - $(sum docker failed)))
+    [ "$ignored" -gt 0 ] || ignored=0
+  else
+    printf '\n== docker\n-- skipped: it takes root on Debian (scripts/install-deps.sh, then make test-docker)\n'
+  fi
+  skipped=$((skipped + ignored))
+}
+
+main() {
+  check format cargo fmt --all --check
+  if have shellcheck; then check shellcheck shellcheck -x scripts/*.sh .ci/run deploy/images/*/*.sh; else skip shellcheck "it is not installed"; fi
+  check lints cargo clippy --workspace --all-targets --locked -- -D warnings
+  phase tests cargo test --workspace --locked --no-fail-fast
+  count tests
+  docker_tests
+  printf '\n'
+  [ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[*]}"
+  printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+  [ ${#failures[@]} = 0 ]
+}
+
+main "$@"
