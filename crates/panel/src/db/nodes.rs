@@ -1,1 +1,185 @@
-//! TODO
+//! Nodes: what they offer, what of it is given away, and what their agent said about itself.
+//!
+//! Whether a node is online is not here: that is a fact about a connection, which a row would only remember wrongly.
+
+use model::agent_api::Hello;
+use model::{NodeId, RuntimeKind, Timestamp, TransferId};
+use sqlx::AssertSqlSafe;
+
+use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, from_ms, from_word, parse, to_i64, to_ms, to_word};
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its id, and its agent's.
+    pub id: NodeId,
+    /// Name for people, unique.
+    pub name: String,
+    /// MiB of memory for servers; 0 for as much as they like.
+    pub memory_mb: u64,
+    /// MiB of disk for servers; 0 for as much as they like.
+    pub disk_mb: u64,
+    /// CPU for servers in percent of one core; 0 for as much as they like.
+    pub cpu_percent: u64,
+    /// Takes no new servers.
+    pub cordoned: bool,
+    /// What its agent said; none before it has enrolled.
+    pub agent: Option<Enrolled>,
+    /// When the agent was last heard of.
+    pub last_seen_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What an agent said about itself.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// SHA-256 of its certificate for data connections, lower-case hex.
+    pub fingerprint: String,
+    /// `host:port` of its data listener.
+    pub data_address: String,
+    /// What it runs servers with.
+    pub runtime: RuntimeKind,
+    /// Host name.
+    pub host: String,
+    /// Release of its software.
+    pub software: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    memory_mb: i64,
+    disk_mb: i64,
+    cpu_percent: i64,
+    cordoned: i64,
+    fingerprint: Option<String>,
+    data_address: Option<String>,
+    runtime: Option<String>,
+    host: Option<String>,
+    software: Option<String>,
+    last_seen_at: Option<i64>,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Node {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let agent = match (row.fingerprint, row.data_address, row.runtime) {
+            (Some(fingerprint), Some(data_address), Some(runtime)) => Some(Enrolled {
+                fingerprint,
+                data_address,
+                runtime: from_word("nodes.runtime", &runtime)?,
+                host: row.host.unwrap_or_default(),
+                software: row.software.unwrap_or_default(),
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            id: parse("nodes.id", &row.id)?,
+            name: row.name,
+            memory_mb: from_i64("nodes.memory_mb", row.memory_mb)?,
+            disk_mb: from_i64("nodes.disk_mb", row.disk_mb)?,
+            cpu_percent: from_i64("nodes.cpu_percent", row.cpu_percent)?,
+            cordoned: row.cordoned != 0,
+            agent,
+            last_seen_at: row.last_seen_at.map(|at| from_ms("nodes.last_seen_at", at)).transpose()?,
+            created_at: from_ms("nodes.created_at", row.created_at)?,
+        })
+    }
+}
+
+/// Columns by which a list can be ordered.
+pub const SORTS: &[&str] = &["created_at", "name", "memory_mb", "disk_mb", "cpu_percent", "last_seen_at"];
+
+/// Writes a new node down. Its name must be free ([`DbError::Conflict`]).
+pub async fn node_insert(conn: &mut Conn, node: &Node) -> Result<(), DbError> {
+    let sql = "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    let insert = sqlx::query(sql).bind(node.id.to_string()).bind(node.name.clone()).bind(to_i64(node.memory_mb));
+    let insert = insert.bind(to_i64(node.disk_mb)).bind(to_i64(node.cpu_percent)).bind(to_ms(node.created_at));
+    insert.execute(conn).await?;
+    Ok(())
+}
+
+/// The node, or [`DbError::NotFound`].
+pub async fn node_get(conn: &mut Conn, id: NodeId) -> Result<Node, DbError> {
+    let select = sqlx::query_as::<_, Row>("SELECT * FROM nodes WHERE id = $1").bind(id.to_string());
+    Node::try_from(select.fetch_one(conn).await?)
+}
+
+/// One page of all nodes. `column` is one of [`SORTS`].
+pub async fn nodes_page(
+    conn: &mut Conn,
+    paging: Paging,
+    column: &'static str,
+    descending: bool,
+) -> Result<Page<Node>, DbError> {
+    let direction = if descending { "DESC" } else { "ASC" };
+    let sql = format!("SELECT * FROM nodes ORDER BY {column} {direction}, id LIMIT $1 OFFSET $2");
+    let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(paging.limit()).bind(paging.offset());
+    let rows = select.fetch_all(&mut *conn).await?;
+    let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM nodes").fetch_one(conn).await?;
+    let items = rows.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
+    Ok(Page { items, total: from_i64("nodes", total)? })
+}
+
+/// Removes a node and its allocations. [`DbError::Conflict`] while anything refers to it.
+pub async fn node_delete(tx: &mut Conn, id: NodeId) -> Result<(), DbError> {
+    let free = "DELETE FROM allocations WHERE node_id = $1 AND server_id IS NULL AND reserved_by IS NULL";
+    sqlx::query(free).bind(id.to_string()).execute(&mut *tx).await?;
+    let done = sqlx::query("DELETE FROM nodes WHERE id = $1").bind(id.to_string()).execute(tx).await?;
+    exactly_one(&done).map_err(|_| DbError::NotFound)
+}
+
+/// Records what the agent of `id` says about itself, and that it was heard of.
+pub async fn node_greeted(conn: &mut Conn, id: NodeId, hello: &Hello, now: Timestamp) -> Result<(), DbError> {
+    let sql = "UPDATE nodes SET fingerprint = $1, data_address = $2, runtime = $3, host = $4, software = $5,
+               last_seen_at = $6 WHERE id = $7";
+    let update = sqlx::query(sql).bind(hello.fingerprint.clone()).bind(hello.data_address.clone());
+    let update = update.bind(to_word("nodes.runtime", &hello.runtime)?).bind(hello.host.clone());
+    let update = update.bind(hello.software.clone()).bind(to_ms(now)).bind(id.to_string());
+    exactly_one(&update.execute(conn).await?).map_err(|_| DbError::NotFound)
+}
+
+/// Records that the agent of `id` was heard of.
+pub async fn node_seen(conn: &mut Conn, id: NodeId, now: Timestamp) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE nodes SET last_seen_at = $1 WHERE id = $2").bind(to_ms(now));
+    exactly_one(&update.bind(id.to_string()).execute(conn).await?).map_err(|_| DbError::NotFound)
+}
+
+/// What of a node is given away: to its servers, and to transfers on their way to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// MiB.
+    pub memory_mb: u64,
+    /// MiB.
+    pub disk_mb: u64,
+    /// Percent of one core.
+    pub cpu_percent: u64,
+    /// Servers that it owns.
+    pub servers: u64,
+}
+
+/// What of `id` is given away, not counting the transfer `except`.
+///
+/// A transfer counts from its first row to its end, but not once its server counts by itself.
+pub async fn node_usage(conn: &mut Conn, id: NodeId, except: Option<TransferId>) -> Result<Usage, DbError> {
+    let sql = "SELECT CAST(COALESCE(SUM(memory_limit), 0) AS BIGINT), CAST(COALESCE(SUM(disk_limit), 0) AS BIGINT),
+               CAST(COALESCE(SUM(cpu_limit), 0) AS BIGINT), COUNT(*) FROM servers WHERE node_id = $1";
+    let owned: (i64, i64, i64, i64) = sqlx::query_as(sql).bind(id.to_string()).fetch_one(&mut *conn).await?;
+    let sql = "SELECT CAST(COALESCE(SUM(t.memory_mb), 0) AS BIGINT), CAST(COALESCE(SUM(t.disk_mb), 0) AS BIGINT),
+               CAST(COALESCE(SUM(t.cpu_percent), 0) AS BIGINT)
+               FROM transfers t JOIN servers s ON s.id = t.server_id
+               WHERE t.target_node_id = $1 AND t.id <> $2 AND s.node_id <> t.target_node_id
+               AND t.state NOT IN ('completed', 'rolled_back')";
+    let except = except.map_or_else(String::new, |id| id.to_string());
+    let coming: (i64, i64, i64) = sqlx::query_as(sql).bind(id.to_string()).bind(except).fetch_one(conn).await?;
+    Ok(Usage {
+        memory_mb: from_i64("servers.memory_limit", owned.0 + coming.0)?,
+        disk_mb: from_i64("servers.disk_limit", owned.1 + coming.1)?,
+        cpu_percent: from_i64("servers.cpu_limit", owned.2 + coming.2)?,
+        servers: from_i64("servers", owned.3)?,
+    })
+}

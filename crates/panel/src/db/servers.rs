@@ -1,1 +1,251 @@
-//! TODO
+//! Servers: where each is (owner and epoch), what it does, who holds it.
+//!
+//! `node_id` and `epoch` change in one place only, the switch of a transfer. `locked_by` names the operation that may
+//! act on the server; everybody else is refused until it lets go.
+
+use std::collections::BTreeMap;
+
+use model::{
+    EggId, Epoch, Limits, NodeId, ServerId, ServerObservation, ServerStatus, Timestamp, TransferState,
+};
+use sqlx::AssertSqlSafe;
+
+use super::{
+    Conn, DbError, Page, Paging, allocations, exactly_one, from_i64, from_json, from_ms, from_word, parse, to_i64,
+    to_json, to_ms, to_word,
+};
+
+/// One server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// Name for people, not unique.
+    pub name: String,
+    /// What it is made from.
+    pub egg_id: EggId,
+    /// The owner: where its authoritative files are (I2).
+    pub node_id: NodeId,
+    /// Generation of that ownership (I1).
+    pub epoch: Epoch,
+    /// What it does, as last seen.
+    pub status: ServerStatus,
+    /// The operation that holds it.
+    pub locked_by: Option<String>,
+    /// Where its transfer stands, while there is one.
+    pub transfer_state: Option<TransferState>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Command line with placeholders.
+    pub startup: String,
+    /// Container image.
+    pub image: String,
+    /// Values of the egg's variables that differ from their defaults.
+    pub environment: BTreeMap<String, String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its primary address.
+    pub primary: Option<Primary>,
+}
+
+/// The primary address of a server.
+#[derive(Clone, Debug)]
+pub struct Primary {
+    /// The allocation's id.
+    pub id: model::AllocationId,
+    /// Address on the node.
+    pub ip_address: String,
+    /// What players are told instead.
+    pub ip_alias: Option<String>,
+    /// TCP and UDP port.
+    pub port: u16,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    egg_id: String,
+    node_id: String,
+    epoch: i64,
+    status: String,
+    locked_by: Option<String>,
+    transfer_state: Option<String>,
+    memory_limit: i64,
+    disk_limit: i64,
+    cpu_limit: i64,
+    startup: String,
+    image: String,
+    environment: String,
+    created_at: i64,
+    a_id: Option<String>,
+    a_ip: Option<String>,
+    a_alias: Option<String>,
+    a_port: Option<i64>,
+}
+
+impl TryFrom<Row> for Server {
+    type Error = DbError;
+
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        let primary = match (row.a_id, row.a_ip, row.a_port) {
+            (Some(id), Some(ip_address), Some(port)) => Some(Primary {
+                id: parse("allocations.id", &id)?,
+                ip_address,
+                ip_alias: row.a_alias,
+                port: allocations::port(port)?,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            id: parse("servers.id", &row.id)?,
+            name: row.name,
+            egg_id: parse("servers.egg_id", &row.egg_id)?,
+            node_id: parse("servers.node_id", &row.node_id)?,
+            epoch: Epoch(from_i64("servers.epoch", row.epoch)?),
+            status: from_word("servers.status", &row.status)?,
+            locked_by: row.locked_by,
+            transfer_state: row.transfer_state.map(|word| from_word("servers.transfer_state", &word)).transpose()?,
+            limits: Limits {
+                memory_mb: from_i64("servers.memory_limit", row.memory_limit)?,
+                disk_mb: from_i64("servers.disk_limit", row.disk_limit)?,
+                cpu_percent: from_i64("servers.cpu_limit", row.cpu_limit)?,
+            },
+            startup: row.startup,
+            image: row.image,
+            environment: from_json("servers.environment", &row.environment)?,
+            created_at: from_ms("servers.created_at", row.created_at)?,
+            primary,
+        })
+    }
+}
+
+const SELECT: &str = "SELECT s.*, a.id AS a_id, a.ip_address AS a_ip, a.ip_alias AS a_alias, a.port AS a_port
+    FROM servers s LEFT JOIN allocations a ON a.server_id = s.id AND a.is_primary = 1";
+
+/// Columns by which a list can be ordered.
+pub const SORTS: &[&str] = &["created_at", "name", "status", "memory_limit", "disk_limit", "cpu_limit"];
+
+/// Writes a new server down. Its address is assigned apart, in the same transaction.
+pub async fn server_insert(tx: &mut Conn, server: &Server) -> Result<(), DbError> {
+    let sql = "INSERT INTO servers (id, name, egg_id, node_id, epoch, status, memory_limit, disk_limit, cpu_limit,
+               startup, image, environment, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let insert = sqlx::query(sql).bind(server.id.to_string()).bind(server.name.clone());
+    let insert = insert.bind(server.egg_id.to_string()).bind(server.node_id.to_string()).bind(to_i64(server.epoch.0));
+    let insert = insert.bind(to_word("servers.status", &server.status)?).bind(to_i64(server.limits.memory_mb));
+    let insert = insert.bind(to_i64(server.limits.disk_mb)).bind(to_i64(server.limits.cpu_percent));
+    let insert = insert.bind(server.startup.clone()).bind(server.image.clone());
+    let insert = insert.bind(to_json("servers.environment", &server.environment)?).bind(to_ms(server.created_at));
+    insert.execute(tx).await?;
+    Ok(())
+}
+
+/// The server, or [`DbError::NotFound`].
+pub async fn server_get(conn: &mut Conn, id: ServerId) -> Result<Server, DbError> {
+    let sql = format!("{SELECT} WHERE s.id = $1");
+    Server::try_from(sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(id.to_string()).fetch_one(conn).await?)
+}
+
+/// What a list of servers is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// On this node.
+    pub node_id: Option<NodeId>,
+    /// Made from this egg.
+    pub egg_id: Option<EggId>,
+    /// Doing this.
+    pub status: Option<ServerStatus>,
+    /// Called exactly this.
+    pub name: Option<String>,
+}
+
+/// One page. `column` is one of [`SORTS`].
+pub async fn servers_page(
+    conn: &mut Conn,
+    filter: &Filter,
+    paging: Paging,
+    column: &'static str,
+    descending: bool,
+) -> Result<Page<Server>, DbError> {
+    const WHERE: &str = "WHERE ($1 = '' OR s.node_id = $1) AND ($2 = '' OR s.egg_id = $2)
+        AND ($3 = '' OR s.status = $3) AND ($4 = '' OR s.name = $4)";
+    let node = filter.node_id.map_or_else(String::new, |id| id.to_string());
+    let egg = filter.egg_id.map_or_else(String::new, |id| id.to_string());
+    let status = filter.status.map_or(Ok(String::new()), |status| to_word("servers.status", &status))?;
+    let name = filter.name.clone().unwrap_or_default();
+    let direction = if descending { "DESC" } else { "ASC" };
+    let sql = format!("{SELECT} {WHERE} ORDER BY s.{column} {direction}, s.id LIMIT $5 OFFSET $6");
+    let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(node.clone()).bind(egg.clone());
+    let select = select.bind(status.clone()).bind(name.clone()).bind(paging.limit()).bind(paging.offset());
+    let rows = select.fetch_all(&mut *conn).await?;
+    let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM servers s {WHERE}")));
+    let total: i64 = count.bind(node).bind(egg).bind(status).bind(name).fetch_one(conn).await?;
+    let items = rows.into_iter().map(Server::try_from).collect::<Result<_, _>>()?;
+    Ok(Page { items, total: from_i64("servers", total)? })
+}
+
+/// All servers that are being installed: what a panel that starts again has to go on with.
+pub async fn servers_installing(conn: &mut Conn) -> Result<Vec<ServerId>, DbError> {
+    let ids: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM servers WHERE status = 'installing'").fetch_all(conn).await?;
+    ids.iter().map(|id| parse("servers.id", id)).collect()
+}
+
+/// Ends an installation.
+pub async fn server_installed(conn: &mut Conn, id: ServerId, status: ServerStatus) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE servers SET status = $1 WHERE id = $2 AND status = 'installing'");
+    exactly_one(&update.bind(to_word("servers.status", &status)?).bind(id.to_string()).execute(conn).await?)
+}
+
+/// Takes a server for `holder`. [`DbError::Conflict`] if somebody has it.
+pub async fn server_lock(conn: &mut Conn, id: ServerId, holder: &str) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE servers SET locked_by = $1 WHERE id = $2 AND locked_by IS NULL");
+    exactly_one(&update.bind(holder.to_owned()).bind(id.to_string()).execute(conn).await?)
+}
+
+/// Lets a server go that `holder` has. [`DbError::Conflict`] if it has not.
+pub async fn server_unlock(conn: &mut Conn, id: ServerId, holder: &str) -> Result<(), DbError> {
+    let sql = "UPDATE servers SET locked_by = NULL, transfer_state = NULL WHERE id = $1 AND locked_by = $2";
+    let update = sqlx::query(sql).bind(id.to_string()).bind(holder.to_owned());
+    exactly_one(&update.execute(conn).await?)
+}
+
+/// Records what the agent of `node` sees. Answers whether it counted: only the owner's word at the current epoch does,
+/// and an installation ends by its own answer, not by what is seen meanwhile.
+pub async fn server_observed(conn: &mut Conn, node: NodeId, seen: &ServerObservation) -> Result<bool, DbError> {
+    if matches!(seen.status, ServerStatus::Installing | ServerStatus::InstallFailed) {
+        return Ok(false);
+    }
+    let sql = "UPDATE servers SET status = $1 WHERE id = $2 AND node_id = $3 AND epoch = $4 AND status <> $1
+               AND status NOT IN ('installing', 'install_failed')";
+    let update = sqlx::query(sql).bind(to_word("servers.status", &seen.status)?).bind(seen.server_id.to_string());
+    let done = update.bind(node.to_string()).bind(to_i64(seen.epoch.0)).execute(conn).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Those of `seen` that say something else than the rows of `node`. One query for all of an agent's servers: most
+/// heartbeats change nothing, and writing nothing costs nothing.
+pub async fn servers_differing<'a>(
+    conn: &mut Conn,
+    node: NodeId,
+    seen: &'a [ServerObservation],
+) -> Result<Vec<&'a ServerObservation>, DbError> {
+    let select = sqlx::query_as("SELECT id, status FROM servers WHERE node_id = $1").bind(node.to_string());
+    let rows: Vec<(String, String)> = select.fetch_all(conn).await?;
+    let known: BTreeMap<String, String> = rows.into_iter().collect();
+    let mut differing = Vec::new();
+    for server in seen {
+        let status = to_word("servers.status", &server.status)?;
+        if known.get(&server.server_id.to_string()).is_some_and(|known| *known != status) {
+            differing.push(server);
+        }
+    }
+    Ok(differing)
+}
+
+/// Removes a server that `holder` has locked, and frees its addresses.
+pub async fn server_delete(tx: &mut Conn, id: ServerId, holder: &str) -> Result<(), DbError> {
+    allocations::allocations_free(tx, id).await?;
+    let delete = sqlx::query("DELETE FROM servers WHERE id = $1 AND locked_by = $2");
+    exactly_one(&delete.bind(id.to_string()).bind(holder.to_owned()).execute(tx).await?)
+}

@@ -1,0 +1,177 @@
+//! One agent's connection, from its hello to its end.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use model::agent_api::{AgentError, ErrorCode, Notice, Outcome, ToAgent, ToPanel, VERSION, Welcome};
+use model::{NodeId, ServerObservation};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::Link;
+use super::handshake::{self, Credential, Refusal};
+use super::registry::Peer;
+use crate::api::chain;
+use crate::db::{DbError, nodes, servers};
+
+/// How long one message may take to get out.
+const SEND_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a goodbye may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// Heartbeats that may be missed.
+const MISSED: u32 = 3;
+/// How old `last_seen_at` may become before it is written again.
+const SEEN_GRAIN: Duration = Duration::from_secs(30);
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(link: Link, credential: Credential, mut socket: WebSocket) {
+    let greeted = tokio::select! {
+        greeted = handshake::greet(&link, credential, &mut socket) => greeted,
+        () = link.shutdown.cancelled() => Err(Refusal::new(1001, "the panel ends")),
+    };
+    let (node, hello) = match greeted {
+        Ok(greeted) => greeted,
+        Err(refusal) => {
+            tracing::warn!(code = refusal.code, reason = refusal.reason, "an agent was refused");
+            return close(&mut socket, refusal).await;
+        }
+    };
+    let welcome = ToAgent::Welcome(Welcome {
+        version: VERSION,
+        agent_id: node,
+        permit_key: link.permit_key.to_string(),
+        heartbeat_ms: u64::try_from(link.heartbeat.as_millis()).unwrap_or(u64::MAX),
+    });
+    let Ok(welcome) = serde_json::to_string(&welcome) else { return };
+    if !matches!(timeout(SEND_PATIENCE, socket.send(Message::from(welcome))).await, Ok(Ok(()))) {
+        return;
+    }
+    tracing::info!(%node, host = hello.host, software = hello.software, "agent connected");
+    observe(&link, node, &hello.servers).await;
+    converse(&link, node, socket).await;
+}
+
+/// Everything after the welcome.
+async fn converse(link: &Link, node: NodeId, socket: WebSocket) {
+    let (peer, messages) = link.registry.connected(node);
+    let (mut sink, stream) = socket.split();
+    let end = tokio::select! {
+        end = read(link, node, &peer, stream) => end,
+        end = write(&mut sink, messages) => end,
+        () = peer.replaced.cancelled() => Refusal::new(4409, "another connection took the place of this one"),
+        () = link.shutdown.cancelled() => Refusal::new(1001, "the panel ends"),
+    };
+    link.registry.disconnected(&peer);
+    tracing::info!(%node, code = end.code, reason = end.reason, "agent disconnected");
+    let frame = Message::Close(Some(frame(end)));
+    // The peer may be gone already: a goodbye that nobody hears is no loss.
+    if !matches!(timeout(CLOSE_PATIENCE, sink.send(frame)).await, Ok(Ok(()))) {
+        tracing::trace!(%node, "the goodbye was not heard");
+    }
+    seen(link, node).await;
+}
+
+/// Takes what the agent says until it says nothing for too long.
+async fn read(link: &Link, node: NodeId, peer: &Peer, mut stream: SplitStream<WebSocket>) -> Refusal {
+    let mut seen_at = Instant::now();
+    loop {
+        let message = match timeout(link.heartbeat * MISSED, stream.next()).await {
+            Err(_) => return Refusal::new(4408, "silent for three heartbeats"),
+            Ok(None) => return Refusal::new(1006, "the connection was cut"),
+            Ok(Some(Err(error))) => return Refusal::new(1006, error.to_string()),
+            Ok(Some(Ok(message))) => message,
+        };
+        match message {
+            Message::Text(text) => heard(link, node, peer, text.as_str()).await,
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Binary(_) => return Refusal::new(4400, "messages are JSON text"),
+            Message::Close(_) => return Refusal::new(1000, "closed by the agent"),
+        }
+        if seen_at.elapsed() > SEEN_GRAIN {
+            seen_at = Instant::now();
+            seen(link, node).await;
+        }
+    }
+}
+
+/// Sends what callers have put into the outbox.
+async fn write(sink: &mut SplitSink<WebSocket, Message>, mut messages: mpsc::Receiver<String>) -> Refusal {
+    while let Some(text) = messages.recv().await {
+        match timeout(SEND_PATIENCE, sink.send(Message::from(text))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Refusal::new(1006, error.to_string()),
+            Err(_) => return Refusal::new(4408, "does not take what it is sent"),
+        }
+    }
+    Refusal::new(1001, "the panel ends")
+}
+
+async fn heard(link: &Link, node: NodeId, peer: &Peer, text: &str) {
+    match serde_json::from_str(text) {
+        Ok(ToPanel::Reply { id, outcome }) => peer.answer(id, outcome),
+        Ok(ToPanel::Notice(Notice::Heartbeat { servers, resources: _ })) => observe(link, node, &servers).await,
+        Ok(ToPanel::Notice(Notice::ServerChanged { server })) => observe(link, node, &[server]).await,
+        Ok(ToPanel::Notice(Notice::CopyProgress { transfer_id, progress })) => {
+            link.events.copy_progress(node, transfer_id, &progress);
+        }
+        Ok(ToPanel::Hello(_)) => tracing::warn!(%node, "a second hello was ignored"),
+        Err(error) => misheard(node, peer, text, &error),
+    }
+}
+
+/// A message of a newer version is ignored, but whoever waits for an answer must get one.
+fn misheard(node: NodeId, peer: &Peer, text: &str, error: &serde_json::Error) {
+    tracing::warn!(%node, %error, "a message that cannot be understood");
+    let id = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|value| value.get("id")?.as_u64());
+    if let Some(id) = id {
+        let why = format!("the agent's answer cannot be understood: {error}");
+        peer.answer(id, Outcome::Err(AgentError::new(ErrorCode::Unknown, why)));
+    }
+}
+
+/// Records what the agent sees. A failure is repaired by the next heartbeat.
+async fn observe(link: &Link, node: NodeId, seen: &[ServerObservation]) {
+    let record = async {
+        let mut conn = link.db.acquire().await?;
+        for server in servers::servers_differing(&mut conn, node, seen).await? {
+            servers::server_observed(&mut conn, node, server).await?;
+        }
+        Ok::<_, DbError>(())
+    };
+    if let Err(error) = record.await {
+        tracing::warn!(%node, error = chain(&error), "what an agent sees could not be recorded");
+    }
+}
+
+async fn seen(link: &Link, node: NodeId) {
+    let record = async {
+        let mut conn = link.db.acquire().await?;
+        nodes::node_seen(&mut conn, node, link.clock.now()).await
+    };
+    match record.await {
+        // A node that was deleted while its agent was connected.
+        Ok(()) | Err(DbError::NotFound) => {}
+        Err(error) => tracing::warn!(%node, error = chain(&error), "last_seen_at could not be recorded"),
+    }
+}
+
+async fn close(socket: &mut WebSocket, refusal: Refusal) {
+    let goodbye = socket.send(Message::Close(Some(frame(refusal))));
+    if !matches!(timeout(CLOSE_PATIENCE, goodbye).await, Ok(Ok(()))) {
+        tracing::trace!("the goodbye was not heard");
+    }
+}
+
+/// RFC 6455 §5.5: a control frame carries at most 125 bytes, two of them the code; §7.4.1: 1006 is never sent.
+fn frame(refusal: Refusal) -> CloseFrame {
+    let mut reason = refusal.reason;
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.truncate(end);
+    let code = if refusal.code == 1006 { 1011 } else { refusal.code };
+    CloseFrame { code, reason: Utf8Bytes::from(reason) }
+}
