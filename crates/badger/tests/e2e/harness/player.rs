@@ -1,0 +1,135 @@
+//! A player of the ledger, written apart from the demo's: it remembers what the server acknowledged and asks for it later.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use data_encoding::{BASE64_NOPAD, HEXLOWER};
+
+use super::wait::eventually;
+
+const NAME: &str = "e2e";
+const BETWEEN_RECORDS: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the server has acknowledged: the checksum of record `seq` is at `seq - 1`.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    sums: Vec<String>,
+    longest_gap: Duration,
+    last: Option<Instant>,
+}
+
+/// Sends records until it is dropped, wherever the server is.
+#[derive(Debug)]
+pub(crate) struct Player {
+    stop: Arc<AtomicBool>,
+    kept: Arc<Mutex<Kept>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Player {
+    /// Plays at whichever of `addresses` answers.
+    pub(crate) fn start(addresses: Vec<String>) -> Self {
+        let (stop, kept) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Kept::default())));
+        let (s, k) = (Arc::clone(&stop), Arc::clone(&kept));
+        let thread = thread::spawn(move || {
+            while !s.load(Ordering::Relaxed) {
+                for address in &addresses {
+                    // Refused, cut, gone: the next address, again and again.
+                    drop(play(address, &k, &s));
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { stop, kept, thread: Some(thread) }
+    }
+
+    /// How many records were acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.kept.lock().unwrap().sums.len()
+    }
+
+    /// The longest time between two acknowledgements.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        self.kept.lock().unwrap().longest_gap
+    }
+
+    /// Waits until some more are acknowledged: the server is up and plays.
+    pub(crate) fn plays_on(&self) {
+        let before = self.acknowledged();
+        eventually("records are acknowledged", Duration::from_secs(30), || (self.acknowledged() >= before + 5).then_some(()));
+    }
+
+    /// Asks the server at `address` for every record that was acknowledged; fails if one is missing or another.
+    pub(crate) fn assert_all_there(&self, address: &str) {
+        let sums = self.kept.lock().unwrap().sums.clone();
+        let (mut stream, mut reader) = connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        greet(&mut stream, &mut reader).unwrap();
+        writeln!(stream, "VERIFY 1 {}", sums.len().max(1)).unwrap();
+        for (seq, sum) in (1..).zip(&sums) {
+            assert_eq!(line(&mut reader).unwrap(), format!("HAVE {seq} {sum}"), "an acknowledged record");
+        }
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn play(address: &str, kept: &Mutex<Kept>, stop: &AtomicBool) -> std::io::Result<()> {
+    let (mut stream, mut reader) = connect(address)?;
+    greet(&mut stream, &mut reader)?;
+    while !stop.load(Ordering::Relaxed) {
+        let seq = kept.lock().unwrap().sums.len() + 1;
+        let payload = format!("record {seq} of the end-to-end test {}", "·".repeat(seq % 700));
+        let sum = HEXLOWER.encode(&blake3::hash(payload.as_bytes()).as_bytes()[..16]);
+        writeln!(stream, "PUT {seq} {sum} {}", BASE64_NOPAD.encode(payload.as_bytes()))?;
+        let answer = line(&mut reader)?;
+        if !answer.starts_with(&format!("ACK {seq} ")) {
+            return Err(std::io::Error::other(answer));
+        }
+        let mut kept = kept.lock().unwrap();
+        kept.sums.push(sum);
+        let now = Instant::now();
+        if let Some(last) = kept.last.replace(now) {
+            kept.longest_gap = kept.longest_gap.max(now - last);
+        }
+        drop(kept);
+        // A steady rate: each record is an fsync, and the disk is not what is tested.
+        thread::sleep(BETWEEN_RECORDS);
+    }
+    Ok(())
+}
+
+fn connect(address: &str) -> std::io::Result<(TcpStream, BufReader<TcpStream>)> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let reader = BufReader::new(stream.try_clone()?);
+    Ok((stream, reader))
+}
+
+fn greet(stream: &mut TcpStream, reader: &mut BufReader<TcpStream>) -> std::io::Result<()> {
+    writeln!(stream, "HELLO {NAME}")?;
+    let answer = line(reader)?;
+    if answer.starts_with("WELCOME ") { Ok(()) } else { Err(std::io::Error::other(answer)) }
+}
+
+fn line(reader: &mut BufReader<TcpStream>) -> std::io::Result<String> {
+    let mut text = String::new();
+    if reader.read_line(&mut text)? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(text.trim_end().to_owned())
+}
