@@ -138,6 +138,21 @@ CREATE TABLE transfer_events (
     PRIMARY KEY (transfer_id, seq)
 );
 
+-- Sagas that were promised to be finished; a panel that starts goes on with those that are not.
+CREATE TABLE sagas (
+    id       TEXT PRIMARY KEY,
+    finished BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX sagas_by_finished ON sagas (finished);
+
+-- What is left of a transfer that was rolled back on a target that could not be reached. Paid when it is back.
+CREATE TABLE owed_cleanups (
+    transfer_id TEXT PRIMARY KEY REFERENCES transfers (id) ON DELETE CASCADE,
+    server_id   TEXT NOT NULL,
+    node_id     TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    epoch       BIGINT NOT NULL -- of the server when the transfer began
+);
+
 -- The log of a saga is its whole state. The primary key is what keeps two executors from writing one history.
 CREATE TABLE saga_log (
     saga_id TEXT NOT NULL,
