@@ -1,0 +1,248 @@
+//! The JSON of an egg, with the spellings that years of exporters have left: texts of JSON inside JSON, numbers and
+//! booleans as either, one image, a list or a map.
+
+use std::fmt;
+
+use model::{InstallScript, StopHow};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::{Egg, EggError, RESERVED, Rules, Variable};
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    meta: Meta,
+    name: Option<String>,
+    author: Option<String>,
+    description: Option<String>,
+    docker_images: Option<Images>,
+    images: Option<Vec<String>>,
+    image: Option<String>,
+    startup: Option<String>,
+    #[serde(default)]
+    config: Config,
+    #[serde(default)]
+    scripts: Scripts,
+    #[serde(default)]
+    variables: Vec<RawVariable>,
+}
+
+#[derive(Default, Deserialize)]
+struct Meta {
+    version: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Config {
+    startup: Option<Value>,
+    stop: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Scripts {
+    installation: Option<Installation>,
+}
+
+#[derive(Deserialize)]
+struct Installation {
+    script: Option<String>,
+    container: Option<String>,
+    entrypoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawVariable {
+    name: Option<String>,
+    description: Option<String>,
+    env_variable: String,
+    #[serde(default)]
+    default_value: Value,
+    #[serde(default)]
+    user_viewable: Value,
+    #[serde(default)]
+    user_editable: Value,
+    #[serde(default)]
+    rules: Value,
+    field_type: Option<String>,
+}
+
+/// A map in the order of the document: its first entry is the default image.
+struct Images(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Images {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Images;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of labels to images")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Images, A::Error> {
+                let mut images = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    images.push(entry);
+                }
+                Ok(Images(images))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+pub(super) fn read(text: &str) -> Result<Egg, EggError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let document: Document = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| EggError::new(path(&error.path().to_string()), error.into_inner().to_string()))?;
+    json.end().map_err(|error| EggError::new("egg", error.to_string()))?;
+    let version = document.meta.version.clone().unwrap_or_default();
+    if !matches!(version.as_str(), "PTDL_v1" | "PTDL_v2") {
+        let problem = format!("is `{version}`; PTDL_v1 and PTDL_v2 are understood");
+        return Err(EggError::new("meta.version", problem));
+    }
+    let mut warnings = Vec::new();
+    Ok(Egg {
+        name: required("name", document.name.clone())?,
+        author: document.author.clone().unwrap_or_default(),
+        description: document.description.clone().unwrap_or_default(),
+        version,
+        startup: required("startup", document.startup.clone())?,
+        images: images(&document)?,
+        stop: stop(document.config.stop.as_deref().unwrap_or_default(), &mut warnings),
+        done: done(document.config.startup.as_ref(), &mut warnings)?,
+        install: install(document.scripts.installation),
+        variables: document.variables.into_iter().map(|raw| variable(raw, &mut warnings)).collect::<Result<_, _>>()?,
+        warnings,
+    })
+}
+
+fn path(path: &str) -> String {
+    if path == "." { "egg".to_owned() } else { path.to_owned() }
+}
+
+fn required(field: &str, value: Option<String>) -> Result<String, EggError> {
+    value.filter(|value| !value.trim().is_empty()).ok_or_else(|| EggError::new(field, "is required"))
+}
+
+fn images(document: &Document) -> Result<Vec<(String, String)>, EggError> {
+    let mut images = document.docker_images.as_ref().map(|images| images.0.clone()).unwrap_or_default();
+    for image in document.images.iter().flatten().chain(&document.image) {
+        images.push((image.clone(), image.clone()));
+    }
+    images.retain(|(_, image)| !image.trim().is_empty());
+    if images.is_empty() { Err(EggError::new("docker_images", "names no image")) } else { Ok(images) }
+}
+
+/// `^C` and `^SIGTERM` are signals, anything else is a line for the console.
+fn stop(word: &str, warnings: &mut Vec<String>) -> StopHow {
+    let Some(signal) = word.strip_prefix('^') else {
+        if word.is_empty() {
+            return StopHow::Signal("SIGTERM".to_owned());
+        }
+        return StopHow::Command(word.to_owned());
+    };
+    let name = match signal.trim_start_matches('^').to_ascii_uppercase().as_str() {
+        "C" | "SIGINT" | "INT" => "SIGINT",
+        "\\" | "SIGQUIT" | "QUIT" => "SIGQUIT",
+        "SIGTERM" | "TERM" => "SIGTERM",
+        other => {
+            warnings.push(format!("config.stop: the signal `{other}` is not sent; SIGTERM is sent instead"));
+            "SIGTERM"
+        }
+    };
+    StopHow::Signal(name.to_owned())
+}
+
+/// `config.startup` is JSON, or a text of JSON; its `done` is one line or a list.
+fn done(startup: Option<&Value>, warnings: &mut Vec<String>) -> Result<Vec<String>, EggError> {
+    let parsed = match startup {
+        Some(Value::String(text)) if text.trim().is_empty() => Value::Null,
+        Some(Value::String(text)) => serde_json::from_str(text)
+            .map_err(|error| EggError::new("config.startup", format!("holds no JSON: {error}")))?,
+        Some(value) => value.clone(),
+        None => Value::Null,
+    };
+    let lines: Vec<String> = match parsed.get("done") {
+        Some(Value::String(line)) => vec![line.clone()],
+        Some(Value::Array(lines)) => lines.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    let (patterns, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with("regex:"));
+    for pattern in patterns {
+        warnings.push(format!("config.startup.done: `{pattern}` is not matched; it is not taken as a sign of being up"));
+    }
+    Ok(lines.into_iter().filter(|line| !line.is_empty()).collect())
+}
+
+fn install(installation: Option<Installation>) -> Option<InstallScript> {
+    let installation = installation?;
+    // Exporters on Windows leave CRLF, at which a shell chokes.
+    let script = installation.script?.replace("\r\n", "\n");
+    if script.trim().is_empty() {
+        return None;
+    }
+    Some(InstallScript {
+        container: installation.container.unwrap_or_default(),
+        entrypoint: installation.entrypoint.filter(|word| !word.is_empty()).unwrap_or_else(|| "sh".to_owned()),
+        script,
+    })
+}
+
+fn variable(raw: RawVariable, warnings: &mut Vec<String>) -> Result<Variable, EggError> {
+    let name = &raw.env_variable;
+    let first = name.chars().next();
+    if !first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    {
+        return Err(EggError::new("variables.env_variable", format!("`{name}` is no name of an environment variable")));
+    }
+    if RESERVED.contains(&name.as_str()) {
+        warnings.push(format!("variables.{name}: the panel sets this variable itself; the egg's value is not used"));
+    }
+    let rules = Rules::parse(&rule_texts(&raw.rules));
+    for rule in rules.unknown() {
+        warnings.push(format!("variables.{name}: the rule `{rule}` is not checked"));
+    }
+    Ok(Variable {
+        name: raw.name.unwrap_or_else(|| name.clone()),
+        description: raw.description.unwrap_or_default(),
+        default_value: text(&raw.default_value),
+        user_viewable: truth(&raw.user_viewable),
+        user_editable: truth(&raw.user_editable),
+        rules,
+        field_type: raw.field_type.unwrap_or_else(|| "text".to_owned()),
+        env_variable: raw.env_variable,
+    })
+}
+
+fn rule_texts(rules: &Value) -> Vec<String> {
+    match rules {
+        Value::String(rules) => vec![rules.clone()],
+        Value::Array(rules) => rules.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        Value::Bool(truth) => if *truth { "1" } else { "0" }.to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn truth(value: &Value) -> bool {
+    match value {
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::String(text) => matches!(text.as_str(), "1" | "true"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

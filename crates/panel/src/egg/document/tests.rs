@@ -1,0 +1,97 @@
+//! Documents as they are found, and documents that are none.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const V1: &str = r#"{
+  "_comment": "DO NOT EDIT", "meta": {"version": "PTDL_v1"}, "exported_at": "2020-01-01T00:00:00+00:00",
+  "name": "Vanilla", "author": "a@example.org", "description": "A game", "image": "example.org/java:8",
+  "startup": "java -Xmx{{SERVER_MEMORY}}M -jar {{SERVER_JARFILE}}",
+  "config": {"files": "{\"server.properties\": {}}", "logs": "{}", "stop": "stop",
+             "startup": "{\"done\": \")! For help, type \", \"userInteraction\": []}"},
+  "scripts": {"installation": {"script": "echo a\r\necho b", "container": "alpine", "entrypoint": "ash"}},
+  "variables": [{"name": "Jar", "description": "", "env_variable": "SERVER_JARFILE", "default_value": "server.jar",
+    "user_viewable": 1, "user_editable": "0", "rules": "required|regex:/^([\\w\\d._-]+)(\\.jar)$/"}]
+}"#;
+
+fn v2(change: impl FnOnce(&mut Value)) -> Result<Egg, EggError> {
+    let mut egg = serde_json::json!({
+        "meta": {"version": "PTDL_v2", "update_url": null}, "name": "N", "author": "a", "startup": "./run",
+        "docker_images": {"Zulu": "example.org/z", "Alpha": "example.org/a"}, "features": null, "file_denylist": [],
+        "config": {"files": "{}", "startup": {"done": ["up", "ready"]}, "logs": "{}", "stop": "^C"},
+        "scripts": {"installation": {"script": "", "container": "x", "entrypoint": "bash"}},
+        "variables": [],
+    });
+    change(&mut egg);
+    read(&egg.to_string())
+}
+
+#[test]
+fn version_1_is_read() {
+    let egg = read(V1).unwrap();
+    assert_eq!((egg.name.as_str(), egg.author.as_str()), ("Vanilla", "a@example.org"));
+    assert_eq!(egg.default_image(), "example.org/java:8");
+    assert_eq!(egg.stop, StopHow::Command("stop".to_owned()));
+    assert_eq!(egg.done, [")! For help, type "]);
+    assert_eq!(egg.install.unwrap().script, "echo a\necho b");
+    let jar = &egg.variables[0];
+    assert!(jar.user_viewable && !jar.user_editable);
+    assert_eq!(jar.default_value, "server.jar");
+    assert!(jar.rules.check("other.jar").is_ok() && jar.rules.check("other.sh").is_err());
+    assert_eq!(egg.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn version_2_is_read_and_its_first_image_is_the_default() {
+    let text = r#"{"meta": {"version": "PTDL_v2"}, "name": "N", "author": "a", "startup": "./run",
+        "docker_images": {"Zulu": "example.org/z", "Alpha": "example.org/a"}}"#;
+    assert_eq!(read(text).unwrap().default_image(), "example.org/z");
+    let egg = v2(|_| ()).unwrap();
+    assert_eq!(egg.done, ["up", "ready"]);
+    assert_eq!(egg.stop, StopHow::Signal("SIGINT".to_owned()));
+    assert!(egg.install.is_none());
+}
+
+#[test]
+fn stops_are_lines_or_signals() {
+    for (word, how, warned) in [
+        ("^SIGTERM", StopHow::Signal("SIGTERM".to_owned()), false),
+        ("^^C", StopHow::Signal("SIGINT".to_owned()), false),
+        ("^SIGQUIT", StopHow::Signal("SIGQUIT".to_owned()), false),
+        ("^SIGKILL", StopHow::Signal("SIGTERM".to_owned()), true),
+        ("", StopHow::Signal("SIGTERM".to_owned()), false),
+        ("save-all; quit", StopHow::Command("save-all; quit".to_owned()), false),
+    ] {
+        let mut warnings = Vec::new();
+        assert_eq!(stop(word, &mut warnings), how);
+        assert_eq!(!warnings.is_empty(), warned, "{word}");
+    }
+}
+
+#[test]
+fn what_is_not_done_is_said() {
+    let egg = v2(|egg| {
+        egg["config"]["startup"] = serde_json::json!({"done": "regex:^ready$"});
+        egg["variables"] = serde_json::json!([
+            {"env_variable": "SERVER_PORT", "default_value": 5, "rules": "required"},
+            {"env_variable": "X", "default_value": true, "rules": ["string", "active_url"]},
+        ]);
+    })
+    .unwrap();
+    assert!(egg.done.is_empty());
+    assert_eq!(egg.variables[1].default_value, "1");
+    assert_eq!(egg.warnings.len(), 3, "{:?}", egg.warnings);
+}
+
+#[test]
+fn what_is_no_egg_is_refused_by_field() {
+    let field = |change: fn(&mut Value)| v2(change).unwrap_err().field;
+    assert_eq!(field(|egg| egg["meta"]["version"] = "PLCN_v9".into()), "meta.version");
+    assert_eq!(field(|egg| egg["name"] = "".into()), "name");
+    assert_eq!(field(|egg| egg["startup"] = Value::Null), "startup");
+    assert_eq!(field(|egg| egg["docker_images"] = serde_json::json!({})), "docker_images");
+    assert_eq!(field(|egg| egg["config"]["startup"] = "{".into()), "config.startup");
+    assert_eq!(field(|egg| egg["variables"] = serde_json::json!([{"env_variable": "A B"}])), "variables.env_variable");
+    assert_eq!(read("[]").unwrap_err().field, "egg");
+    assert_eq!(read("{").unwrap_err().field, "egg");
+}
