@@ -49,7 +49,8 @@ impl Answer {
 impl Api {
     /// A client of the panel at `url`.
     pub(crate) fn new(url: &str, key: &str) -> Self {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+        let config =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(1)));
         Self { url: url.to_owned(), key: key.to_owned(), agent: config.build().into() }
     }
 
@@ -93,14 +94,16 @@ impl Api {
     }
 
     fn run(&self, request: ureq::http::request::Builder, body: Option<&str>) -> Result<Answer, ureq::Error> {
-        let request = if self.key.is_empty() { request } else { request.header("Authorization", format!("Bearer {}", self.key)) };
+        let request =
+            if self.key.is_empty() { request } else { request.header("Authorization", format!("Bearer {}", self.key)) };
         let mut response = match body {
             None => self.agent.run(request.body(())?)?,
             Some(body) => self.agent.run(request.header("Content-Type", "application/json").body(body.to_owned())?)?,
         };
         let location = response.headers().get("Location").and_then(|v| v.to_str().ok()).map(ToOwned::to_owned);
         let text = response.body_mut().read_to_string()?;
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+        let body =
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
         Ok(Answer { status: response.status().as_u16(), body, location })
     }
 }

@@ -15,7 +15,7 @@ use super::wait::{eventually, within};
 use super::witness::{Witness, games};
 
 /// Longest that a migration of these small worlds may take, kills included.
-pub(crate) const MIGRATION: Duration = Duration::from_secs(120);
+pub(crate) const MIGRATION: Duration = Duration::from_mins(2);
 
 /// What a house is made with.
 #[derive(Clone, Debug)]
@@ -69,7 +69,8 @@ impl House {
             Node::enrol(&api, &format!("node-{n}"), data, dir.path().join(format!("daemon-{n}.log")), host)
         };
         let nodes = [node(0, None), node(1, setup.target_data.clone())];
-        let server = create_server(&api, &nodes[0], setup.egg.unwrap_or_else(|| ledger_egg(setup.world)));
+        let egg = setup.egg.unwrap_or_else(|| ledger_egg(setup.world));
+        let server = create_server(&api, &nodes[0], &egg);
         let witness = Witness::start(dir.path());
         Self { api, panel: Some(panel), nodes, server, witness, listen, docker_hosts: setup.docker_hosts, dir }
     }
@@ -102,7 +103,9 @@ impl House {
 
     /// Waits for a status.
     pub(crate) fn wait_status(&self, status: &str) {
-        eventually(&format!("the server is {status}"), Duration::from_secs(60), || (self.server()["status"] == status).then_some(()));
+        eventually(&format!("the server is {status}"), Duration::from_mins(1), || {
+            (self.server()["status"] == status).then_some(())
+        });
     }
 
     /// Lines of the server's console.
@@ -155,14 +158,17 @@ impl House {
         let transfer = eventually(&format!("stage {stage}"), MIGRATION, || {
             let transfer = self.transfer(id);
             let begun = transfer["stages"].as_array().is_some_and(|stages| stages.iter().any(|s| s["name"] == stage));
-            (begun || matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck"))).then_some(transfer)
+            (begun || matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck")))
+                .then_some(transfer)
         });
         transfer["stage"] == stage
     }
 
     /// Waits until a transfer has read something, so that it is in the middle of its copy.
     pub(crate) fn wait_copying(&self, id: &str) {
-        eventually("bytes flow", MIGRATION, || (self.transfer(id)["progress"]["bytes_sent"].as_u64()? > 0).then_some(()));
+        eventually("bytes flow", MIGRATION, || {
+            (self.transfer(id)["progress"]["bytes_sent"].as_u64()? > 0).then_some(())
+        });
     }
 
     /// Migrates and expects it to complete; the transfer.
@@ -197,7 +203,9 @@ impl House {
             let other = &self.nodes[1 - owner];
             (!other.data.join("servers").join(&self.server).join("data").exists()).then_some(())
         });
-        self.nodes.iter().for_each(|node| assert!(super::tree::is_empty(&node.data.join("staging")), "staging is left"));
+        self.nodes
+            .iter()
+            .for_each(|node| assert!(super::tree::is_empty(&node.data.join("staging")), "staging is left"));
         for game in games(self.dir.path()) {
             assert_eq!(game.dir, self.nodes[owner].server_data(&self.server), "{game:?} runs where the server is not");
         }
@@ -269,15 +277,15 @@ fn wait_panel(panel: &mut Process, dir: &Path, listen: &str) -> String {
     })
 }
 
-fn create_server(api: &Api, node: &Node, egg: Value) -> String {
-    let egg = api.post("/admin/eggs/import", &egg).expect(201);
+fn create_server(api: &Api, node: &Node, egg: &Value) -> String {
+    let egg = api.post("/admin/eggs/import", egg).expect(201);
     let body = json!({
         "name": "a ledger", "egg_id": egg["id"], "node_id": node.id, "allocation_id": node.allocations[0],
         "memory_limit": 512, "disk_limit": 2048, "cpu_limit": 100, "environment": {},
     });
     let server = api.post("/admin/servers", &body).expect(201);
     let id = server["id"].as_str().unwrap().to_owned();
-    eventually("the server is installed", Duration::from_secs(60), || {
+    eventually("the server is installed", Duration::from_mins(1), || {
         let server = api.get(&format!("/admin/servers/{id}")).expect(200);
         assert_ne!(server["status"], "install_failed", "{server}");
         (server["status"] == "offline").then_some(())

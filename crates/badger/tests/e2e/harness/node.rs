@@ -33,7 +33,6 @@ pub(crate) struct Node {
     start_args: Vec<String>,
     env: Vec<(&'static str, String)>,
     log: PathBuf,
-    data_port: u16,
 }
 
 impl Node {
@@ -64,7 +63,6 @@ impl Node {
             start_args,
             env: docker_host.map(|host| ("DOCKER_HOST", host.to_owned())).into_iter().collect(),
             log,
-            data_port,
         };
         node.run(&["--token".to_owned(), token]);
         node.wait_online(api);
@@ -113,9 +111,9 @@ impl Node {
         assert!(tree::is_empty(&self.data.join("staging")), "staging is left in {}", self.data.display());
     }
 
-    /// Whether its data listener accepts connections.
-    pub(crate) fn data_listener(&self) -> String {
-        format!("127.0.0.1:{}", self.data_port)
+    /// What its daemons have written.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 }
 

@@ -60,8 +60,13 @@ impl Player {
 
     /// Waits until some more are acknowledged: the server is up and plays.
     pub(crate) fn plays_on(&self) {
+        self.plays_on_within(Duration::from_secs(30));
+    }
+
+    /// The same with another limit.
+    pub(crate) fn plays_on_within(&self, limit: Duration) {
         let before = self.acknowledged();
-        eventually("records are acknowledged", Duration::from_secs(30), || (self.acknowledged() >= before + 5).then_some(()));
+        eventually("records are acknowledged", limit, || (self.acknowledged() >= before + 5).then_some(()));
     }
 
     /// Asks the server at `address` for every record that was acknowledged; fails if one is missing or another.

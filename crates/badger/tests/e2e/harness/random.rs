@@ -7,7 +7,8 @@ pub(crate) struct Random(u64);
 impl Random {
     /// From `BADGER_SEED`, else from the process id; says which.
     pub(crate) fn new(test: &str) -> Self {
-        let seed = std::env::var("BADGER_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(u64::from(std::process::id()));
+        let seed =
+            std::env::var("BADGER_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(u64::from(std::process::id()));
         eprintln!("{test}: BADGER_SEED={seed}");
         Self(seed)
     }

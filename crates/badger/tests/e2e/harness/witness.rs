@@ -42,7 +42,8 @@ pub(crate) struct Witness {
 impl Witness {
     /// Watches `root`, below which there is one server.
     pub(crate) fn start(root: &Path) -> Self {
-        let (stop, looks, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None)));
+        let (stop, looks, seen) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None)));
         let (root, flags) = (root.to_owned(), (Arc::clone(&stop), Arc::clone(&looks), Arc::clone(&seen)));
         let thread = thread::spawn(move || {
             let (stop, looks, seen) = flags;
