@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::events::{Event, read_all};
+use crate::harness::process::BADGER;
 use crate::harness::{House, Setup, eventually, tree};
 
 /// The stages in the order in which they may come.
@@ -110,7 +111,11 @@ fn what_arrives_is_byte_for_byte_what_was_stopped() {
     assert_eq!(house.server()["status"], "offline");
     // The copy that the source keeps is what its game left behind, and nothing has touched the target's since.
     let id = transfer["id"].as_str().unwrap();
-    tree::assert_equal(&house.retained(0, id), &house.nodes[1].server_data(&house.server));
+    let arrived = house.nodes[1].server_data(&house.server);
+    tree::assert_equal(&house.retained(0, id), &arrived);
+    // The game's own proof, from the files alone.
+    let proof = Command::new(BADGER).args(["ledger", "verify", "--json"]).arg(&arrived).output().unwrap();
+    assert!(proof.status.success(), "{}", String::from_utf8_lossy(&proof.stdout));
     house.power("start");
     house.wait_status("running");
     player.plays_on();

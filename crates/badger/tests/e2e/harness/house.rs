@@ -298,7 +298,7 @@ fn ledger_egg(world: &str) -> Value {
     json!({
         "meta": {"version": "PTDL_v2"}, "name": "Ledger", "author": "eggs@badgerpanel.example", "description": "",
         "docker_images": {"none": "none"},
-        "startup": format!("{BADGER} ledger serve --listen {{{{SERVER_IP}}}}:{{{{SERVER_PORT}}}} --world . --size {world} --dirty-rate 64K"),
+        "startup": format!("{BADGER} ledger serve --listen {{{{SERVER_IP}}}}:{{{{SERVER_PORT}}}} --world . --size {world} --dirty 64K"),
         "config": {"files": "{}", "startup": "{\"done\": \"The ledger is open on\"}", "logs": "{}", "stop": "stop"},
         "scripts": {"installation": {"script": null, "container": "", "entrypoint": ""}},
         "variables": [],
