@@ -15,14 +15,12 @@ cc|gcc|everything: SQLite and the TLS provider are compiled from C
 shellcheck|shellcheck|the lint of the scripts
 curl|curl|the test of the documented call
 python3|python3|comparison of trees and the benchmarks
-sqlite3|sqlite3|looking into worlds by hand
 rsync|rsync|the benchmark beside rsync
 /usr/bin/time|time|peak memory in the benchmark
 dockerd|docker.io|the tests against Docker
 iptables|iptables|the tests against Docker
 ip|iproute2|the tests against Docker
 debootstrap|debootstrap|the image of the real game server
-mkfs.ext4|e2fsprogs|the test with a full disk on ext4
 '
 
 missing() {
