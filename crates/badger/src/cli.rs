@@ -1,26 +1,141 @@
-//! The command line.
-use anyhow::Result;
+//! The command line: what there is, and who runs it.
+
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+
+use crate::client::{self, allocation, egg, flag, key, node, server, transfer};
 use crate::exit::Exit;
-use crate::logging::LogArgs;
 use crate::ledger::{self, LedgerCommand};
-/// x
+use crate::logging::LogArgs;
+use crate::{copy, demo, doctor, roles};
+
+const EXAMPLES: &str = "\
+Try it, without Docker and without root:
+  badger demo                      a panel, two nodes, a live game server; migrates it and prints the receipt
+
+Set it up:
+  badger panel --data /var/lib/badger-panel --listen 0.0.0.0:8080
+  export BADGER_URL=http://panel:8080 BADGER_API_KEY=$(cat /var/lib/badger-panel/admin.key)
+  badger node create alpha --memory 16G --disk 200G      prints the command to run on that machine
+  badger daemon --panel http://panel:8080 --token bpe_… --data /var/lib/badger
+
+Move a server while people play on it:
+  badger server transfer survival --to beta --wait
+
+Exit codes:
+  0    done
+  1    failed; standard error says why
+  2    wrong command line
+  3    the transfer was rolled back or cancelled: the server is where it was, as it was
+  4    the transfer is stuck: a person must look
+  130  interrupted";
+
+/// Moves game servers between nodes while people play on them.
 #[derive(Parser, Debug)]
+#[command(name = "badger", version, after_help = EXAMPLES, after_long_help = EXAMPLES, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     log: LogArgs,
     #[command(subcommand)]
     command: Command,
 }
+
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// ledger
-    #[command(subcommand)]
+    /// Show it all on this machine: panel, two daemons, a game server that moves while it is played
+    Demo(demo::DemoArgs),
+    /// Run the panel: API, database, coordination
+    Panel(roles::PanelArgs),
+    /// Run the daemon of a node: keeps its game servers and moves them
+    Daemon(roles::DaemonArgs),
+    /// Machines that run servers
+    Node(client::Command<node::NodeCommand>),
+    /// Addresses of nodes
+    Allocation(client::Command<allocation::AllocationCommand>),
+    /// Recipes that servers are made from
+    Egg(client::Command<egg::EggCommand>),
+    /// Game servers
+    Server(client::Command<server::ServerCommand>),
+    /// Moves of servers
+    Transfer(client::Command<transfer::TransferCommand>),
+    /// Switches of the panel
+    Flag(client::Command<flag::FlagCommand>),
+    /// API keys
+    Key(client::Command<key::KeyCommand>),
+    /// Copy a directory with the transfer engine alone
+    Copy(copy::CopyArgs),
+    /// Check this machine before it joins: each finding with its cure
+    Doctor(doctor::DoctorArgs),
+    /// The demo's game server
+    #[command(subcommand, hide = true)]
     Ledger(LedgerCommand),
 }
+
 impl Cli {
+    /// Runs what was asked for.
     pub(crate) fn run(self) -> Result<Exit> {
-        self.log.start("warn")?;
-        match self.command { Command::Ledger(c) => ledger::run(c) }
+        let is_role = matches!(self.command, Command::Panel(_) | Command::Daemon(_));
+        self.log.start(if is_role { "info" } else { "warn" })?;
+        match self.command {
+            Command::Demo(args) => demo::run(&args),
+            Command::Panel(args) => roles::panel(args),
+            Command::Daemon(args) => roles::daemon(args),
+            Command::Node(it) => node::run(it.command, &it.api.connect()?),
+            Command::Allocation(it) => allocation::run(it.command, &it.api.connect()?),
+            Command::Egg(it) => egg::run(it.command, &it.api.connect()?),
+            Command::Server(it) => server::run(it.command, &it.api.connect()?),
+            Command::Transfer(it) => transfer::run(it.command, &it.api.connect()?),
+            Command::Flag(it) => flag::run(it.command, &it.api.connect()?),
+            Command::Key(it) => key::run(it.command, &it.api.connect()?),
+            Command::Copy(args) => run_copy(args),
+            Command::Doctor(args) => Ok(doctor::run(&args)),
+            Command::Ledger(command) => ledger::run(command),
+        }
+    }
+}
+
+fn run_copy(args: copy::CopyArgs) -> Result<Exit> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
+    runtime.block_on(copy::run(args))?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_the_documentation_parse() {
+        for line in [
+            "badger demo --size 1G --keep --no-migrate --json",
+            "badger panel --data d --listen 127.0.0.1:0 --public-url http://x",
+            "badger daemon --panel http://x --token bpe_x --data d --data-listen 127.0.0.1:0 --runtime process",
+            "badger daemon --panel http://x --data d --runtime docker --docker-host unix:///run/docker.sock",
+            "badger node create alpha --memory 16G --disk 200G --url http://x --key bp_x",
+            "badger node --json list",
+            "badger allocation create --node alpha 0.0.0.0 25565 25570-25580",
+            "badger server transfer survival --to beta --wait",
+            "badger server command survival say hello there",
+            "badger transfer cancel 0198 --json",
+            "badger flag set server_transfers off",
+            "badger ledger serve --listen 127.0.0.1:1 --size 1G",
+            "badger doctor --data /var/lib/badger",
+        ] {
+            if let Err(e) = Cli::try_parse_from(line.split(' ')) {
+                panic!("{line}: {e}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_exits_with_2() {
+        assert_eq!(Cli::try_parse_from(["badger", "demo", "--size", "huge"]).unwrap_err().exit_code(), 2);
     }
 }

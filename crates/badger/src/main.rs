@@ -1,10 +1,15 @@
 //! The one executable: parse, run, report once.
 
 mod cli;
+mod client;
+mod copy;
+mod demo;
+mod doctor;
 mod exit;
 mod ledger;
 mod logging;
 mod output;
+mod roles;
 mod signals;
 mod units;
 
@@ -13,8 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match cli.run() {
+    match cli::Cli::parse().run() {
         Ok(exit) => exit.into(),
         Err(e) => {
             output::note(format!("error: {e:#}"));

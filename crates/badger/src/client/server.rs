@@ -1,0 +1,232 @@
+//! `badger server`: game servers.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::show::Column;
+use super::transfer::StartArgs;
+use super::{Client, transfer};
+use crate::exit::Exit;
+use crate::{output, units};
+
+const LIST: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATUS", "status"),
+    ("TRANSFER", "transfer_state"),
+    ("NODE", "node_id"),
+    ("ADDRESS", "allocation"),
+];
+
+const SHOW: &[Column] = &[
+    ("id", "id"),
+    ("name", "name"),
+    ("status", "status"),
+    ("transfer", "transfer_state"),
+    ("locked", "locked"),
+    ("node", "node_id"),
+    ("address", "allocation"),
+    ("memory MB", "memory_limit"),
+    ("disk MB", "disk_limit"),
+    ("CPU %", "cpu_limit"),
+    ("image", "docker_image"),
+    ("startup", "startup"),
+    ("created", "created_at"),
+];
+
+const POLL: Duration = Duration::from_millis(300);
+
+/// Verbs.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ServerCommand {
+    /// All servers
+    List,
+    /// One server
+    Show(Which),
+    /// Make a server from an egg
+    Create(Box<CreateArgs>),
+    /// Start it
+    Start(PowerArgs),
+    /// Ask it to end, in the egg's way
+    Stop(PowerArgs),
+    /// Stop it and start it again
+    Restart(PowerArgs),
+    /// End it at once: what it has not saved is lost
+    Kill(PowerArgs),
+    /// Type a line on its console
+    Command {
+        /// Name or id
+        server: String,
+        /// The line
+        #[arg(required = true, trailing_var_arg = true)]
+        words: Vec<String>,
+    },
+    /// Show the last lines of its console
+    Console {
+        /// Name or id
+        server: String,
+        /// How many lines
+        #[arg(long, short = 'n', default_value_t = 100)]
+        lines: u32,
+    },
+    /// Move it to another node
+    Transfer(Box<StartArgs>),
+    /// Remove it and its files
+    Delete(Which),
+}
+
+/// Which server.
+#[derive(Args, Debug)]
+pub(crate) struct Which {
+    /// Name or id
+    server: String,
+}
+
+/// Which server, and whether to wait.
+#[derive(Args, Debug)]
+pub(crate) struct PowerArgs {
+    /// Name or id
+    server: String,
+    /// Return when it is up, or has ended
+    #[arg(long)]
+    wait: bool,
+}
+
+/// What a new server is.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    /// Name
+    name: String,
+    /// Name or id of the egg
+    #[arg(long)]
+    egg: String,
+    /// Name or id of the node
+    #[arg(long)]
+    node: String,
+    /// Id of its address [default: one that is free]
+    #[arg(long, value_name = "ID")]
+    allocation: Option<String>,
+    /// Memory
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "1G")]
+    memory: u64,
+    /// Disk
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "5G")]
+    disk: u64,
+    /// CPU, percent of one core; 0 does not limit
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    cpu: u64,
+    /// A variable of the egg; may be repeated
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = variable)]
+    environment: Vec<(String, String)>,
+    /// Container image [default: the egg's first]
+    #[arg(long)]
+    image: Option<String>,
+    /// Start it when it is installed
+    #[arg(long)]
+    start: bool,
+    /// Return when it is installed, and up if it is started
+    #[arg(long)]
+    wait: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it like NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs one.
+pub(crate) fn run(command: ServerCommand, client: &Client) -> Result<Exit> {
+    let find = |name: &str| client.resolve("/admin/servers", "server", name);
+    match command {
+        ServerCommand::List => client.show_list(&client.api.list("/admin/servers")?, LIST),
+        ServerCommand::Show(it) => {
+            client.show_one(&client.api.get(&format!("/admin/servers/{}", find(&it.server)?))?, SHOW);
+        }
+        ServerCommand::Create(args) => create(*args, client)?,
+        ServerCommand::Start(args) => power(client, &args, "start", &["running"])?,
+        ServerCommand::Stop(args) => power(client, &args, "stop", &["offline"])?,
+        ServerCommand::Restart(args) => power(client, &args, "restart", &["running"])?,
+        ServerCommand::Kill(args) => power(client, &args, "kill", &["offline", "crashed"])?,
+        ServerCommand::Command { server, words } => {
+            let path = format!("/servers/{}/command", find(&server)?);
+            client.api.post(&path, &json!({"command": words.join(" ")}))?;
+        }
+        ServerCommand::Console { server, lines } => console(client, &find(&server)?, lines)?,
+        ServerCommand::Transfer(args) => return transfer::start(&args, client),
+        ServerCommand::Delete(it) => {
+            let answer = client.api.delete(&format!("/admin/servers/{}", find(&it.server)?))?;
+            client.show_done(&answer, format!("Server {} is removed", it.server));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn create(args: CreateArgs, client: &Client) -> Result<()> {
+    let environment: Map<String, Value> = args.environment.into_iter().map(|(k, v)| (k, v.into())).collect();
+    let mut body = json!({
+        "name": args.name,
+        "egg_id": client.resolve("/admin/eggs", "egg", &args.egg)?,
+        "node_id": client.resolve("/admin/nodes", "node", &args.node)?,
+        "memory_limit": args.memory >> 20,
+        "disk_limit": args.disk >> 20,
+        "cpu_limit": args.cpu,
+        "environment": environment,
+        "start_on_completion": args.start,
+    });
+    for (field, value) in [("allocation_id", args.allocation), ("docker_image", args.image)] {
+        if let Some(value) = value {
+            body[field] = value.into();
+        }
+    }
+    let mut server = client.api.post("/admin/servers", &body)?;
+    if args.wait {
+        let wanted: &[&str] = if args.start { &["running"] } else { &["offline"] };
+        server = wait_for_status(client, &super::field(&server, "id"), wanted, Duration::from_mins(30))?;
+    }
+    client.show_one(&server, SHOW);
+    Ok(())
+}
+
+fn power(client: &Client, args: &PowerArgs, signal: &str, wanted: &[&str]) -> Result<()> {
+    let id = client.resolve("/admin/servers", "server", &args.server)?;
+    let mut server = client.api.post(&format!("/servers/{id}/power"), &json!({"signal": signal}))?;
+    if args.wait {
+        server = wait_for_status(client, &id, wanted, Duration::from_mins(10))?;
+    }
+    client.show_done(&server, format!("{}: {}", args.server, super::field(&server, "status")));
+    Ok(())
+}
+
+/// Polls a server until its status is one of `wanted`.
+pub(crate) fn wait_for_status(client: &Client, id: &str, wanted: &[&str], patience: Duration) -> Result<Value> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let server = client.api.get(&format!("/admin/servers/{id}"))?;
+        let status = server["status"].as_str().context("the panel's server has no status")?;
+        if wanted.contains(&status) {
+            return Ok(server);
+        }
+        if matches!(status, "install_failed" | "crashed") {
+            bail!("the server is `{status}`; `badger server console {id}` shows its last lines");
+        }
+        if Instant::now() >= deadline {
+            bail!("the server is still `{status}` after {}", units::duration(patience));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn console(client: &Client, id: &str, lines: u32) -> Result<()> {
+    let answer = client.api.get(&format!("/servers/{id}/console?lines={lines}"))?;
+    if client.json {
+        output::json(&answer);
+        return Ok(());
+    }
+    for line in answer["lines"].as_array().into_iter().flatten() {
+        output::line(line.as_str().unwrap_or_default());
+    }
+    Ok(())
+}

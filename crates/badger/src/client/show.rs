@@ -1,0 +1,131 @@
+//! How answers are shown: tables and fields for people, JSON for programs.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::api::Api;
+use crate::output;
+
+/// A panel to call, and the form in which to answer the user.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The panel.
+    pub(crate) api: Api,
+    /// Whether the user wants JSON.
+    pub(crate) json: bool,
+}
+
+/// Heading of a column and the field that it shows (`a.b` for a field of a field).
+pub(crate) type Column = (&'static str, &'static str);
+
+impl Client {
+    /// A client of `api`.
+    pub(crate) fn new(api: Api, json: bool) -> Self {
+        Self { api, json }
+    }
+
+    /// Shows a list.
+    pub(crate) fn show_list(&self, items: &[Value], columns: &[Column]) {
+        if self.json {
+            output::json(&items);
+            return;
+        }
+        let rows = items.iter().map(|item| columns.iter().map(|(_, path)| field(item, path)).collect());
+        for line in table(columns.iter().map(|(name, _)| (*name).to_owned()).collect(), rows.collect()) {
+            output::line(line);
+        }
+    }
+
+    /// Shows one thing.
+    pub(crate) fn show_one(&self, item: &Value, fields: &[Column]) {
+        if self.json {
+            output::json(item);
+            return;
+        }
+        let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, path) in fields {
+            output::line(format!("{name:width$}  {}", field(item, path)));
+        }
+    }
+
+    /// Shows `text` to people, `item` to programs.
+    pub(crate) fn show_done(&self, item: &Value, text: impl AsRef<str>) {
+        if self.json {
+            output::json(item);
+        } else {
+            output::line(text);
+        }
+    }
+
+    /// The id of the thing that the user calls `name`: an id, or a name that only one thing in the list at `path` has.
+    pub(crate) fn resolve(&self, path: &str, noun: &str, name: &str) -> Result<String> {
+        if Uuid::parse_str(name).is_ok() {
+            return Ok(name.to_owned());
+        }
+        let all = self.api.list(path)?;
+        let same: Vec<_> = all.iter().filter(|item| item["name"] == name).collect();
+        match same[..] {
+            [one] => Ok(one["id"].as_str().with_context(|| format!("the panel's {noun} has no id"))?.to_owned()),
+            [] => bail!("there is no {noun} named `{name}`; `badger {noun} list` shows what there is"),
+            _ => bail!("several {noun}s are named `{name}`; give the id, `badger {noun} list` shows it"),
+        }
+    }
+}
+
+/// The field at `path` as people read it.
+pub(crate) fn field(item: &Value, path: &str) -> String {
+    let value = path.split('.').fold(item, |value, name| &value[name]);
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) => text.clone(),
+        // An allocation is what players type.
+        Value::Object(map) if map.contains_key("ip_address") && map.contains_key("port") => address(value),
+        other => other.to_string(),
+    }
+}
+
+/// `ip:port` of an allocation, `-` if it has none.
+pub(crate) fn address(allocation: &Value) -> String {
+    match (allocation["ip_address"].as_str(), allocation["port"].as_u64()) {
+        (Some(ip), Some(port)) if ip.contains(':') => format!("[{ip}]:{port}"),
+        (Some(ip), Some(port)) => format!("{ip}:{port}"),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Lines of a table whose columns are as wide as their widest cell.
+fn table(head: Vec<String>, mut rows: Vec<Vec<String>>) -> Vec<String> {
+    rows.insert(0, head);
+    let columns = rows[0].len();
+    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter()
+        .map(|row| {
+            let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_is_aligned_and_has_no_trailing_space() {
+        let rows = vec![vec!["größer".to_owned(), "x".to_owned()], vec!["a".to_owned(), "yy".to_owned()]];
+        assert_eq!(table(vec!["A".into(), "B".into()], rows), ["A       B", "größer  x", "a       yy"]);
+    }
+
+    #[test]
+    fn fields_are_shown_as_people_read_them() {
+        let item = json!({"a": {"b": 7}, "n": null, "t": true, "at": {"ip_address": "::1", "port": 5}, "s": "x"});
+        for (path, want) in [("a.b", "7"), ("n", "-"), ("missing.too", "-"), ("t", "yes"), ("at", "[::1]:5"), ("s", "x")] {
+            assert_eq!(field(&item, path), want);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The long-running roles: `badger panel` and `badger daemon`. SIGTERM and SIGINT end them in good order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::output;
+
+/// How long tasks may take to end after their role has.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Arguments of `badger panel`.
+#[derive(Args, Debug)]
+#[command(after_help = "At the first start an admin API key is made; it is in DIR/admin.key.\n\n\
+    Example:\n  badger panel --data /var/lib/badger-panel --listen 0.0.0.0:8080 --public-url https://panel.example")]
+pub(crate) struct PanelArgs {
+    /// Directory of the database and the keys; made if it is not there
+    #[arg(long, value_name = "DIR", env = "BADGER_PANEL_DATA")]
+    data: PathBuf,
+    /// Where to listen; port 0 takes a free one, and the first line of output says which
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", env = "BADGER_PANEL_LISTEN")]
+    listen: SocketAddr,
+    /// How users and agents reach the panel, if not at the address it listens on
+    #[arg(long, value_name = "URL", env = "BADGER_PANEL_PUBLIC_URL")]
+    public_url: Option<String>,
+    #[command(flatten)]
+    parent: ParentArgs,
+}
+
+/// Arguments of `badger daemon`.
+#[derive(Args, Debug)]
+#[command(after_help = "The panel prints the whole command, token included: `badger node create` or `badger node token`.\n\n\
+    Example:\n  badger daemon --panel https://panel.example --token bpe_… --data /var/lib/badger --runtime docker")]
+pub(crate) struct DaemonArgs {
+    /// Where the panel is
+    #[arg(long, value_name = "URL", env = "BADGER_PANEL")]
+    panel: String,
+    /// Single-use enrolment token; not needed once enrolled
+    #[arg(long, value_name = "TOKEN", env = "BADGER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Directory of the servers' files and the agent's identity; made if it is not there
+    #[arg(long, value_name = "DIR", env = "BADGER_DATA", default_value = "/var/lib/badger")]
+    data: PathBuf,
+    /// Where other daemons deliver servers to (TLS); port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", env = "BADGER_DATA_LISTEN", default_value = "0.0.0.0:8443")]
+    data_listen: SocketAddr,
+    /// How other daemons reach that, if not at this machine's address
+    #[arg(long, value_name = "HOST:PORT", env = "BADGER_ADVERTISE")]
+    advertise: Option<String>,
+    /// What servers run in
+    #[arg(long, value_enum, env = "BADGER_RUNTIME", default_value_t = RuntimeName::Process)]
+    runtime: RuntimeName,
+    /// The Docker engine
+    #[arg(long, value_name = "URL", env = "DOCKER_HOST", default_value = "unix:///var/run/docker.sock")]
+    docker_host: String,
+    /// User and group that games run as in containers
+    #[arg(long, value_name = "UID:GID", env = "BADGER_DOCKER_USER", default_value = "1000:1000")]
+    docker_user: String,
+    /// Name of this machine for people [default: its host name]
+    #[arg(long, value_name = "NAME", env = "BADGER_NODE_NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    parent: ParentArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RuntimeName {
+    /// Child processes of the daemon: no isolation, for trying out.
+    Process,
+    /// Containers of a Docker engine.
+    Docker,
+}
+
+/// For a role that is started by `badger demo` and must not outlive it, whatever ends the demo.
+#[derive(Args, Debug)]
+struct ParentArgs {
+    #[arg(long = "end-with", value_name = "PID", hide = true)]
+    pid: Option<i32>,
+}
+
+impl ParentArgs {
+    fn apply(&self) -> Result<()> {
+        let Some(pid) = self.pid else { return Ok(()) };
+        set_parent_process_death_signal(Some(Signal::TERM)).context("cannot ask for the parent's death signal")?;
+        // The parent may have ended before the request: then no signal will come.
+        if getppid() != Pid::from_raw(pid) {
+            bail!("the process {pid} that started this one is gone");
+        }
+        Ok(())
+    }
+}
+
+/// Runs a panel until a signal.
+pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
+    args.parent.apply()?;
+    let config = panel::Config { listen: args.listen, data_dir: args.data, public_url: args.public_url };
+    until_signal(async |shutdown| {
+        panel::run(config, shutdown, |address| output::line(format!("listening on http://{address}")))
+            .await
+            .context("the panel cannot run")
+    })
+}
+
+/// Runs a daemon until a signal.
+pub(crate) fn daemon(args: DaemonArgs) -> Result<Exit> {
+    args.parent.apply()?;
+    let runtime = match args.runtime {
+        RuntimeName::Process => agent::RuntimeConfig::Process,
+        RuntimeName::Docker => agent::RuntimeConfig::Docker { socket: args.docker_host, user: args.docker_user },
+    };
+    let config = agent::Config {
+        panel_url: args.panel,
+        enrolment_token: args.token.filter(|token| !token.is_empty()),
+        data_dir: args.data,
+        data_listen: args.data_listen,
+        advertise: args.advertise,
+        runtime,
+        name: args.name.unwrap_or_else(host_name),
+    };
+    until_signal(async |shutdown| agent::run(config, shutdown).await.context("the daemon cannot run"))
+}
+
+/// Runs `role` until it ends or, asked by SIGTERM or SIGINT, has ended in good order.
+fn until_signal(role: impl AsyncFnOnce(CancellationToken) -> Result<()>) -> Result<Exit> {
+    let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;
+    let ended = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let asked = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+            tracing::info!("asked to end");
+            asked.cancel();
+        });
+        role(shutdown).await
+    });
+    runtime.shutdown_timeout(GRACE);
+    ended.map(|()| Exit::Done)
+}
+
+fn host_name() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
+        _ => "unnamed".to_owned(),
+    }
+}
