@@ -1,0 +1,317 @@
+//! May this server move there now, and if not, why not? Pure: facts in, decision out.
+
+use model::{AllocationId, Limits, NodeId, ServerId, ServerStatus};
+
+use crate::db::allocations::Allocation;
+
+/// What is known when a transfer is asked for.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whether the feature flag `server_transfers` is on.
+    pub enabled: bool,
+    /// The server that is to move.
+    pub server_id: ServerId,
+    /// What it does.
+    pub status: ServerStatus,
+    /// Who holds it.
+    pub locked_by: Option<String>,
+    /// What it may use. Zero is no limit.
+    pub limits: Limits,
+    /// Where it is.
+    pub source: NodeFacts,
+    /// Where it is to go.
+    pub target: NodeFacts,
+    /// What the target has free for it. None where the node has no bound.
+    pub free: Free,
+    /// The allocation that was asked for, or the one that was chosen.
+    pub allocation: Wanted,
+}
+
+/// What is known about a node.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name, for messages.
+    pub name: String,
+    /// Whether its agent has enrolled and is connected.
+    pub online: bool,
+}
+
+/// What a node has left; none where it is not bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Free {
+    /// MiB.
+    pub memory_mb: Option<u64>,
+    /// MiB.
+    pub disk_mb: Option<u64>,
+    /// Percent of one core.
+    pub cpu_percent: Option<u64>,
+}
+
+/// Which address the server is to have on the target.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// The caller named one.
+    Named(Allocation),
+    /// The caller named one that does not exist.
+    Unknown(AllocationId),
+    /// The caller left it to us; none if there is none free.
+    Chosen(Option<Allocation>),
+}
+
+/// Why not. Each becomes one documented answer of the API.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The feature flag is off.
+    #[error(
+        "Server transfers are switched off. An administrator can switch the feature flag server_transfers on in Admin > Settings > Feature Flags."
+    )]
+    FeatureDisabled,
+    /// No such server.
+    #[error("There is no such server. Check the id.")]
+    UnknownServer,
+    /// No such node.
+    #[error("There is no such node. Check target_node_id.")]
+    UnknownNode,
+    /// It is there already.
+    #[error("The server is on this node already. Choose another target.")]
+    SameTarget,
+    /// Its installation has not ended.
+    #[error("The server is still installing. Wait for the installation to complete.")]
+    Installing,
+    /// Another operation holds it.
+    #[error("Server Is Currently Locked: {holder} is in progress. Wait for it to complete.")]
+    Locked {
+        /// What holds it.
+        holder: String,
+    },
+    /// An agent is not connected.
+    #[error("The agent of node {node} is not connected. Start its daemon and try again.")]
+    AgentOffline {
+        /// The node's name.
+        node: String,
+    },
+    /// The allocation does not exist or is another node's.
+    #[error("The allocation is not one of node {node}. Choose one of the target's, or none to let one be chosen.")]
+    AllocationForeign {
+        /// The target's name.
+        node: String,
+    },
+    /// Somebody has the allocation.
+    #[error("The allocation is in use. Choose a free one, or none to let one be chosen.")]
+    AllocationTaken,
+    /// The target has not enough.
+    #[error(
+        "Insufficient Resources: node {node} has not enough free {}. Choose another target, or free something there.",
+        list(shortages)
+    )]
+    Insufficient {
+        /// The target's name.
+        node: String,
+        /// Of what.
+        shortages: Vec<Shortage>,
+    },
+}
+
+/// One resource of which there is too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// `memory_mb`, `disk_mb`, `cpu_percent` or `allocations`.
+    pub resource: &'static str,
+    /// What the server needs. Zero where it is unlimited and the node is not.
+    pub needed: u64,
+    /// What is free.
+    pub available: u64,
+}
+
+impl Refusal {
+    /// The stable code of the API.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FeatureDisabled => "feature_disabled",
+            Self::UnknownServer | Self::UnknownNode => "not_found",
+            Self::SameTarget => "same_target",
+            Self::Installing => "server_installing",
+            Self::Locked { .. } => "server_locked",
+            Self::AgentOffline { .. } => "agent_offline",
+            Self::AllocationForeign { .. } => "allocation_foreign",
+            Self::AllocationTaken => "allocation_taken",
+            Self::Insufficient { .. } => "insufficient_resources",
+        }
+    }
+}
+
+/// Lets the transfer in with this address on the target, or says why not.
+pub fn admit(facts: &Facts) -> Result<Allocation, Refusal> {
+    if !facts.enabled {
+        return Err(Refusal::FeatureDisabled);
+    }
+    if facts.source.id == facts.target.id {
+        return Err(Refusal::SameTarget);
+    }
+    if facts.status == ServerStatus::Installing {
+        return Err(Refusal::Installing);
+    }
+    if let Some(holder) = &facts.locked_by {
+        return Err(Refusal::Locked { holder: describe(holder) });
+    }
+    let allocation = admit_allocation(facts)?;
+    let shortages = shortages(facts.limits, facts.free, allocation.is_some());
+    if !shortages.is_empty() {
+        return Err(Refusal::Insufficient { node: facts.target.name.clone(), shortages });
+    }
+    // Last: what the request got wrong is told even while an agent is away.
+    for node in [&facts.target, &facts.source] {
+        if !node.online {
+            return Err(Refusal::AgentOffline { node: node.name.clone() });
+        }
+    }
+    allocation.cloned().ok_or(Refusal::AllocationTaken)
+}
+
+fn admit_allocation(facts: &Facts) -> Result<Option<&Allocation>, Refusal> {
+    let foreign = || Refusal::AllocationForeign { node: facts.target.name.clone() };
+    match &facts.allocation {
+        Wanted::Unknown(_) => Err(foreign()),
+        Wanted::Named(named) if named.node_id != facts.target.id => Err(foreign()),
+        Wanted::Named(named) if !named.is_free() => Err(Refusal::AllocationTaken),
+        Wanted::Named(named) => Ok(Some(named)),
+        Wanted::Chosen(chosen) => Ok(chosen.as_ref()),
+    }
+}
+
+fn shortages(needed: Limits, free: Free, has_address: bool) -> Vec<Shortage> {
+    let of = |resource, needed: u64, available: Option<u64>| {
+        let available = available?;
+        // An unlimited server fits wherever something is left: its limit says nothing that could be added up.
+        let fits = if needed == 0 { available > 0 } else { needed <= available };
+        (!fits).then_some(Shortage { resource, needed, available })
+    };
+    let mut shortages: Vec<_> = [
+        of("memory_mb", needed.memory_mb, free.memory_mb),
+        of("disk_mb", needed.disk_mb, free.disk_mb),
+        of("cpu_percent", needed.cpu_percent, free.cpu_percent),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !has_address {
+        shortages.push(Shortage { resource: "allocations", needed: 1, available: 0 });
+    }
+    shortages
+}
+
+fn list(shortages: &[Shortage]) -> String {
+    let word = |shortage: &Shortage| match shortage.resource {
+        "allocations" => "allocations (1 needed, none free)".to_owned(),
+        "memory_mb" => format!("memory ({} MiB needed, {} free)", shortage.needed, shortage.available),
+        "disk_mb" => format!("disk ({} MiB needed, {} free)", shortage.needed, shortage.available),
+        _ => format!("CPU ({} % needed, {} free)", shortage.needed, shortage.available),
+    };
+    shortages.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// Locks of transfers are ids, those of other operations words.
+fn describe(holder: &str) -> String {
+    match holder.parse::<model::TransferId>() {
+        Ok(id) => format!("transfer {id}"),
+        Err(_) => format!("another operation ({holder})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(node: NodeId) -> Allocation {
+        Allocation {
+            id: AllocationId::new(),
+            node_id: node,
+            ip_address: "127.0.0.1".into(),
+            ip_alias: None,
+            port: 25565,
+            server_id: None,
+            is_primary: false,
+            reserved_by: None,
+        }
+    }
+
+    fn facts() -> Facts {
+        let node = |name: &str| NodeFacts { id: NodeId::new(), name: name.into(), online: true };
+        let (source, target) = (node("one"), node("two"));
+        Facts {
+            enabled: true,
+            server_id: ServerId::new(),
+            status: ServerStatus::Running,
+            locked_by: None,
+            limits: Limits { memory_mb: 1024, disk_mb: 2048, cpu_percent: 100 },
+            free: Free { memory_mb: Some(1024), disk_mb: Some(2048), cpu_percent: Some(100) },
+            allocation: Wanted::Chosen(Some(address(target.id))),
+            source,
+            target,
+        }
+    }
+
+    #[test]
+    fn what_just_fits_is_let_in() {
+        let facts = facts();
+        let Wanted::Chosen(Some(chosen)) = &facts.allocation else { panic!() };
+        assert_eq!(admit(&facts).as_ref(), Ok(chosen));
+    }
+
+    #[test]
+    fn each_obstacle_has_its_own_refusal() {
+        let with = |change: fn(&mut Facts)| {
+            let mut facts = facts();
+            change(&mut facts);
+            admit(&facts).expect_err("refused").code()
+        };
+        assert_eq!(with(|f| f.enabled = false), "feature_disabled");
+        assert_eq!(with(|f| f.target.id = f.source.id), "same_target");
+        assert_eq!(with(|f| f.status = ServerStatus::Installing), "server_installing");
+        assert_eq!(with(|f| f.locked_by = Some("install".into())), "server_locked");
+        assert_eq!(with(|f| f.source.online = false), "agent_offline");
+        assert_eq!(with(|f| f.target.online = false), "agent_offline");
+        assert_eq!(with(|f| f.allocation = Wanted::Unknown(AllocationId::new())), "allocation_foreign");
+        assert_eq!(with(|f| f.allocation = Wanted::Named(address(f.source.id))), "allocation_foreign");
+        assert_eq!(with(|f| f.allocation = Wanted::Chosen(None)), "insufficient_resources");
+        let taken = |f: &mut Facts| {
+            let mut taken = address(f.target.id);
+            taken.server_id = Some(ServerId::new());
+            f.allocation = Wanted::Named(taken);
+        };
+        assert_eq!(with(taken), "allocation_taken");
+    }
+
+    #[test]
+    fn a_shortage_names_what_is_needed_and_what_is_there() {
+        let mut facts = facts();
+        facts.free = Free { memory_mb: Some(1000), disk_mb: None, cpu_percent: Some(0) };
+        let Err(Refusal::Insufficient { shortages, .. }) = admit(&facts) else { panic!() };
+        let memory = Shortage { resource: "memory_mb", needed: 1024, available: 1000 };
+        let cpu = Shortage { resource: "cpu_percent", needed: 100, available: 0 };
+        assert_eq!(shortages, [memory, cpu]);
+        let message = admit(&facts).expect_err("refused").to_string();
+        assert!(message.starts_with("Insufficient Resources"), "{message}");
+        assert!(message.contains("memory (1024 MiB needed, 1000 free)"), "{message}");
+    }
+
+    #[test]
+    fn an_unlimited_server_needs_something_to_be_left() {
+        let mut facts = facts();
+        facts.limits = Limits::default();
+        assert!(admit(&facts).is_ok());
+        facts.free.memory_mb = Some(0);
+        assert_eq!(admit(&facts).expect_err("refused").code(), "insufficient_resources");
+    }
+
+    #[test]
+    fn the_lock_message_begins_as_on_the_products_page() {
+        let mut facts = facts();
+        facts.locked_by = Some(model::TransferId::new().to_string());
+        let message = admit(&facts).expect_err("refused").to_string();
+        assert!(message.starts_with("Server Is Currently Locked"), "{message}");
+    }
+}

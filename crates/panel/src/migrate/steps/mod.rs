@@ -1,0 +1,70 @@
+//! The steps of a migration, in their order.
+//!
+//! Read aloud: lock the server and keep room for it on the target. Get everything ready there that could be missing.
+//! Copy while it runs. Stop it, send the rest, see that both sides hold the same. Forbid the source to start it, write
+//! down that the target owns it, start it there and see that it is well. — From here on players may have changed it:
+//! nothing goes back. Look once more at what the source holds, keep that for a while, let go.
+
+mod copy;
+mod freeze;
+mod lock;
+mod outputs;
+mod prepare;
+mod reserve;
+mod retire;
+mod start;
+mod switch;
+
+use saga::{Executor, Step};
+
+use super::Move;
+
+/// The first step past the pivot: `audit`.
+const PIVOT: usize = 10;
+
+/// The saga of one migration.
+pub(crate) fn executor() -> Executor<Move> {
+    let steps: Vec<Box<dyn Step<Move>>> = vec![
+        // Nobody else may act on the server from here to the end.
+        Box::new(lock::LockServer),
+        // Room and address first: cheap to get, cheap to give back, and the most frequent reason to refuse.
+        Box::new(reserve::ReserveTarget),
+        // Whatever can fail for want of something fails here, while players notice nothing.
+        Box::new(prepare::PrepareTarget),
+        // All but the last changes, while it runs: what makes the freeze independent of the size.
+        Box::new(copy::Precopy),
+        // --- frozen ---
+        Box::new(freeze::StopSource),
+        // Both sides have computed the same root before anything is decided (I3).
+        Box::new(copy::FinalCopy),
+        // The tombstone before the change of the owner: two owners who may start is what must never be (I1). Between
+        // the two nobody may start, which is safe and undone by a newer epoch.
+        Box::new(freeze::FenceSource),
+        // The database before the start: a permit is only ever signed for the owner on record (I2).
+        Box::new(switch::SwitchOver),
+        Box::new(start::StartTarget),
+        // The last thing that can go wrong without a loss. Behind it players may have built on the target.
+        Box::new(start::CheckHealth),
+        // --- pivot: from here on only forward ---
+        // Did anything write to the source's files after they were copied? Now, because it takes as long as reading
+        // them, and nobody waits any more.
+        Box::new(retire::Audit),
+        Box::new(retire::ReleaseSource),
+        Box::new(lock::UnlockServer),
+    ];
+    Executor::new(steps, PIVOT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pivot_lies_behind_check_health() {
+        let executor = executor();
+        let plan = executor.plan();
+        assert_eq!(plan.name(PIVOT - 1), "check_health");
+        assert_eq!(plan.name(PIVOT), "audit");
+        assert!(!plan.is_before_pivot(PIVOT));
+    }
+}

@@ -1,0 +1,88 @@
+//! `switch_over`: one transaction makes the target the owner.
+
+use async_trait::async_trait;
+use model::agent_api::Request;
+use saga::{Call, Cause, Failure, Retries, Step};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::freeze::FROZEN;
+use crate::db::transfers::{Switch, server_switch};
+use crate::db::{DbError, servers};
+use crate::migrate::Move;
+use crate::migrate::ask::AGENT_OFFLINE;
+use crate::migrate::context::db_failure;
+
+/// Owner, epoch N+1 and addresses, compared and set. Only now may a permit for the target be signed.
+pub(super) struct SwitchOver;
+
+#[async_trait]
+impl Step<Move> for SwitchOver {
+    fn name(&self) -> &'static str {
+        "switch_over"
+    }
+
+    fn retries(&self) -> Retries {
+        FROZEN
+    }
+
+    async fn run(&self, it: &Move, _call: &Call<'_>) -> Result<Value, Failure> {
+        it.see_target().await?;
+        let switch = Switch {
+            server: it.transfer.server_id,
+            transfer: it.transfer.id,
+            from: (it.source(), it.epoch()),
+            to: (it.target(), it.epoch_there()),
+            primary: it.transfer.target_allocation_id,
+        };
+        it.switch(&switch).await.map_err(db_failure)?;
+        Ok(Value::Null)
+    }
+
+    async fn undo(&self, it: &Move, _call: &Call<'_>) -> Result<(), Failure> {
+        let switch = Switch {
+            server: it.transfer.server_id,
+            transfer: it.transfer.id,
+            from: (it.target(), it.epoch_there()),
+            to: (it.source(), it.epoch_back()),
+            primary: it.transfer.source_allocation_id,
+        };
+        it.switch_back(&switch).await.map_err(db_failure)
+    }
+}
+
+impl Move {
+    /// A target that is dead now is better found dead before it is promised the server: the way back is shorter.
+    async fn see_target(&self) -> Result<(), Failure> {
+        let seen = timeout(self.pace.away_frozen, async {
+            self.agents.wait_online(self.target()).await;
+            self.agents.call(self.target(), Request::Ping).await
+        });
+        match seen.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                Err(Failure::Retry(Cause::new(AGENT_OFFLINE, format!("node {}: {error}", self.target_name))))
+            }
+            Err(_) => {
+                let message = format!("The agent of node {} does not answer. Check its daemon.", self.target_name);
+                Err(Failure::Undo(Cause::new(AGENT_OFFLINE, message)))
+            }
+        }
+    }
+
+    async fn switch(&self, switch: &Switch) -> Result<bool, DbError> {
+        let mut tx = self.db.begin().await?;
+        let switched = server_switch(&mut tx, switch).await?;
+        tx.commit().await?;
+        Ok(switched)
+    }
+
+    async fn switch_back(&self, switch: &Switch) -> Result<(), DbError> {
+        let mut tx = self.db.begin().await?;
+        if servers::server_get(&mut tx, switch.server).await?.node_id == self.target() {
+            server_switch(&mut tx, switch).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
