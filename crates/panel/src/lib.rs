@@ -24,4 +24,4 @@ pub mod permit;
 mod run;
 
 pub use config::Config;
-pub use run::{StartError, run};
+pub use run::{StartError, router, run};

@@ -1,36 +1,194 @@
-//! Starting and ending a panel.
+//! Starting and ending a panel, top to bottom.
 
+use std::future::IntoFuture;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use model::{ApiKeyId, Clock, SystemClock};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::Config;
-use crate::db::DbError;
+use crate::agent::Agents;
+use crate::api::auth::{new_secret, sha256_hex};
+use crate::app::App;
+use crate::db::keys::{self, ApiKey};
+use crate::db::{Db, DbError, servers};
+use crate::events::Hub;
+use crate::link::{self, Link, Registry};
+use crate::migrate::Migrations;
+use crate::permit::PermitSigner;
+use crate::{Config, api, install};
 
-/// Why a panel could not start.
+/// How long requests that are being answered have to end at shutdown.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why a panel could not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its data directory or a file in it cannot be used.
     #[error("the data directory cannot be used")]
-    Data(#[from] std::io::Error),
+    Data(#[from] io::Error),
     /// Its database cannot be used.
     #[error("the database cannot be used")]
     Db(#[from] DbError),
     /// It cannot listen.
     #[error("cannot listen on {0}")]
-    Listen(SocketAddr, #[source] std::io::Error),
+    Listen(SocketAddr, #[source] io::Error),
+    /// The listener failed while it ran.
+    #[error("the listener failed")]
+    Serve(#[source] io::Error),
 }
 
 /// Runs a panel until `shutdown` is cancelled. `ready` is called once with the bound address, when requests are
-/// answered.
+/// answered; the first admin key is in `<data>/admin.key` by then.
 pub async fn run(
     config: Config,
     shutdown: CancellationToken,
     ready: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), StartError> {
-    let listener =
-        tokio::net::TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
-    ready(listener.local_addr()?);
-    shutdown.cancelled().await;
+    make_private_dir(&config.data_dir)?;
+    let db = Db::open_sqlite(&config.data_dir.join("panel.db")).await?;
+    first_key(&db, &config.data_dir).await?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
+    let address = listener.local_addr()?;
+    let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
+
+    let (app, link) = assemble(db, &config.data_dir, public_url.trim_end_matches('/'), &shutdown)?;
+    servers::servers_unlock_requests(&mut *app.db.acquire().await?).await?;
+    app.migrations.resume().await?;
+    install::resume(&app).await?;
+
+    tracing::info!(%address, data = %config.data_dir.display(), "panel is up");
+    ready(address);
+    serve(listener, router(app.clone(), link), &shutdown).await?;
+    end(&app).await;
     Ok(())
+}
+
+/// All routes: the API and the agents' socket.
+pub fn router(app: App, link: Link) -> Router {
+    api::router(app).merge(link::routes(link))
+}
+
+fn assemble(
+    db: Db,
+    data_dir: &Path,
+    public_url: &str,
+    shutdown: &CancellationToken,
+) -> Result<(App, Link), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let permits = Arc::new(PermitSigner::load_or_create(&data_dir.join("permit.key"))?);
+    let events = Arc::new(Hub::default());
+    let registry = Arc::new(Registry::default());
+    let agents: Arc<dyn Agents> = Arc::<Registry>::clone(&registry);
+    let tasks = TaskTracker::new();
+    let link = Link {
+        registry,
+        db: db.clone(),
+        clock: Arc::clone(&clock),
+        events: Arc::clone(&events),
+        permit_key: permits.public_key().into(),
+        heartbeat: link::HEARTBEAT,
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let migrations = Migrations::new(
+        db.clone(),
+        Arc::clone(&agents),
+        Arc::clone(&clock),
+        Arc::clone(&permits),
+        Arc::clone(&events),
+    );
+    let app = App {
+        db,
+        agents,
+        clock,
+        permits,
+        events,
+        migrations,
+        public_url: public_url.into(),
+        tasks,
+        shutdown: shutdown.clone(),
+    };
+    Ok((app, link))
+}
+
+/// Answers requests until the shutdown, then gives those that run a little time. Event streams have no end of their
+/// own: they are cut when it is up.
+async fn serve(listener: TcpListener, router: Router, shutdown: &CancellationToken) -> Result<(), StartError> {
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let mut serving = std::pin::pin!(serving.into_future());
+    let drained = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = &mut serving => ended.map_err(StartError::Serve),
+        () = drained => {
+            tracing::info!("requests that still ran were cut");
+            Ok(())
+        }
+    }
+}
+
+async fn end(app: &App) {
+    app.migrations.shut_down().await;
+    app.tasks.close();
+    if timeout(DRAIN, app.tasks.wait()).await.is_err() {
+        tracing::warn!("work in the background did not end in time; the next start goes on with it");
+    }
+    app.db.close().await;
+    tracing::info!("panel is down");
+}
+
+fn make_private_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// On the first start, makes a key that may do everything and leaves it in `<data>/admin.key`.
+///
+/// The file is written before the row: a crash in between leaves a key that is worth nothing, and the next start, which
+/// finds no row, makes another one.
+async fn first_key(db: &Db, data_dir: &Path) -> Result<(), StartError> {
+    let mut conn = db.acquire().await?;
+    if keys::keys_count(&mut conn).await? > 0 {
+        return Ok(());
+    }
+    let key = new_secret("bp_")?;
+    let path = data_dir.join("admin.key");
+    write_private(&path, &key)?;
+    let row = ApiKey {
+        id: ApiKeyId::new(),
+        name: "admin".to_owned(),
+        key_hash: sha256_hex(&key),
+        scopes: vec!["*".to_owned()],
+        created_at: SystemClock.now(),
+        expires_at: None,
+        last_used_at: None,
+    };
+    keys::key_insert(&mut conn, &row).await?;
+    tracing::info!(path = %path.display(), "first start: an API key that may do everything was made");
+    Ok(())
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let draft = path.with_extension("tmp");
+    match std::fs::remove_file(&draft) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
 }

@@ -3,6 +3,8 @@
 //! A key has 256 random bits, so its SHA-256 is what the database keeps and looks up; how long the lookup takes tells
 //! nothing about a key that could be guessed. The hashes are then compared without an early exit.
 
+use std::io;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -81,9 +83,9 @@ pub(crate) fn bearer(parts: &Parts) -> Option<&str> {
 }
 
 /// A new secret: `prefix` and 32 random bytes in base64url.
-pub(crate) fn new_secret(prefix: &str) -> Result<String, ring::error::Unspecified> {
+pub(crate) fn new_secret(prefix: &str) -> io::Result<String> {
     let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes)?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
     Ok(prefix.to_owned() + &BASE64URL_NOPAD.encode(&bytes))
 }
 

@@ -104,6 +104,31 @@ pub struct ListQuery {
     filters: BTreeMap<String, String>,
 }
 
+/// A query of one's own: `?name=number`, nothing else.
+#[derive(Clone, Debug)]
+pub(super) struct Numbers(Vec<(String, String)>);
+
+impl FromRequestParts<App> for Numbers {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Query(pairs) = Query::from_request_parts(parts, app)
+            .await
+            .map_err(|_| ApiError::invalid("query", "could not be parsed"))?;
+        Ok(Self(pairs))
+    }
+}
+
+impl Numbers {
+    /// The one parameter that there may be.
+    pub(super) fn only(&self, name: &str, low: u32, high: u32) -> Result<Option<u32>, ApiError> {
+        match self.0.iter().find(|(given, _)| given != name) {
+            Some((other, _)) => Err(ApiError::invalid(other, "is not a parameter of this route")),
+            None => self.0.last().map(|(_, value)| in_range(name, value, low, high)).transpose(),
+        }
+    }
+}
+
 impl FromRequestParts<App> for ListQuery {
     type Rejection = ApiError;
 
@@ -150,6 +175,14 @@ impl ListQuery {
             None => Ok(()),
             Some(name) => Err(ApiError::invalid(&format!("filter[{name}]"), "is not a filter of this list")),
         }
+    }
+
+    /// The value of `filter[name]` as a word of one of the model's enums.
+    pub fn filter_word<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.filters.get(name) else { return Ok(None) };
+        let word = serde_json::from_value(serde_json::Value::String(text.clone()));
+        let problem = format!("`{text}` cannot be a {name}");
+        word.map(Some).map_err(|_| ApiError::invalid(&format!("filter[{name}]"), problem))
     }
 
     /// The value of `filter[name]`.

@@ -3,12 +3,24 @@
 //! A handler authorizes ([`Admin::may`]), loads, decides, records, answers ([`Answer`]). Requests come in through our
 //! own extractors ([`Body`], [`Id`], [`ListQuery`]), so that what does not parse is answered in the API's own shape.
 
-pub mod auth;
+mod allocations;
 mod answer;
+pub mod auth;
+mod calls;
+mod check;
+mod eggs;
 mod error;
 mod extract;
+mod flags;
+mod health;
 mod idempotent;
+mod keys;
+mod nodes;
+pub mod openapi;
+mod power;
+mod servers;
 pub mod transfers;
+mod views;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
@@ -19,13 +31,25 @@ pub use error::ApiError;
 pub(crate) use error::chain;
 pub use extract::{Body, Id, ListQuery};
 pub use idempotent::Idempotency;
+pub(crate) use power::start as start_server;
 
 use crate::app::App;
 
 /// Everything under `/`, except the agents' socket.
 pub fn router(app: App) -> Router {
+    let v1 = Router::new()
+        .merge(nodes::routes())
+        .merge(allocations::routes())
+        .merge(eggs::routes())
+        .merge(servers::routes())
+        .merge(power::routes())
+        .merge(transfers::routes())
+        .merge(flags::routes())
+        .merge(keys::routes())
+        .merge(openapi::routes());
     Router::new()
-        .nest("/api/v1", transfers::routes())
+        .nest("/api/v1", v1)
+        .merge(health::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .with_state(app)

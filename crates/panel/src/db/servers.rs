@@ -197,6 +197,30 @@ pub async fn server_installed(conn: &mut Conn, id: ServerId, status: ServerStatu
     exactly_one(&update.bind(to_word("servers.status", &status)?).bind(id.to_string()).execute(conn).await?)
 }
 
+/// Remembers that a server is to be started once it is installed.
+pub async fn server_want_start(tx: &mut Conn, id: ServerId) -> Result<(), DbError> {
+    let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ($1, '1')").bind(start_wanted(id));
+    insert.execute(tx).await?;
+    Ok(())
+}
+
+/// Forgets it, and answers whether it was remembered.
+pub async fn server_take_start(tx: &mut Conn, id: ServerId) -> Result<bool, DbError> {
+    let done = sqlx::query("DELETE FROM settings WHERE name = $1").bind(start_wanted(id)).execute(tx).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn start_wanted(id: ServerId) -> String {
+    format!("start_when_installed:{id}")
+}
+
+/// Lets go what requests of an earlier run of the panel held: they ended with it. Transfers go on, and keep theirs.
+pub async fn servers_unlock_requests(conn: &mut Conn) -> Result<(), DbError> {
+    let sql = "UPDATE servers SET locked_by = NULL WHERE locked_by LIKE 'power:%' OR locked_by LIKE 'delete:%'";
+    sqlx::query(sql).execute(conn).await?;
+    Ok(())
+}
+
 /// Takes a server for `holder`. [`DbError::Conflict`] if somebody has it.
 pub async fn server_lock(conn: &mut Conn, id: ServerId, holder: &str) -> Result<(), DbError> {
     let update = sqlx::query("UPDATE servers SET locked_by = $1 WHERE id = $2 AND locked_by IS NULL");

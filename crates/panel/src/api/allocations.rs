@@ -1,0 +1,234 @@
+//! Allocations: the addresses that a node's servers can have.
+
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{delete, get};
+use model::{AllocationId, NodeId, ServerId, TransferId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{OpenApi, ToSchema};
+
+use super::views::{Many, One};
+use super::{Admin, Answer, ApiError, Body, Id, Idempotency, ListQuery};
+use crate::app::App;
+use crate::db::allocations::{self, Allocation, Filter};
+use crate::db::{Conn, DbError, audit, nodes};
+
+/// Ports that one request may add.
+const MOST_PORTS: usize = 1000;
+
+#[derive(OpenApi)]
+#[openapi(paths(create, list, remove))]
+pub(super) struct Doc;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/admin/allocations", get(list).post(create))
+        .route("/admin/allocations/{id}", delete(remove))
+}
+
+/// Addresses to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "node_id": "0198a7b2-0000-7000-8000-000000000001", "ip_address": "10.0.0.5", "ports": ["25565", "25570-25580"],
+}))]
+struct NewAllocations {
+    /// Whose addresses.
+    #[schema(value_type = uuid::Uuid)]
+    node_id: NodeId,
+    /// Address on the node to bind to.
+    ip_address: String,
+    /// What players are told instead.
+    ip_alias: Option<String>,
+    /// Ports, and ranges of ports.
+    ports: Vec<String>,
+}
+
+/// An address.
+#[derive(Debug, Serialize, ToSchema)]
+struct AllocationView {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    id: AllocationId,
+    /// Whose address.
+    #[schema(value_type = uuid::Uuid)]
+    node_id: NodeId,
+    /// Address on the node.
+    #[schema(example = "10.0.0.5")]
+    ip_address: String,
+    /// What players are told instead.
+    #[schema(example = "play.example.org")]
+    ip_alias: Option<String>,
+    /// TCP and UDP port.
+    #[schema(example = 25565)]
+    port: u16,
+    /// The server that has it.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    server_id: Option<ServerId>,
+    /// The transfer that keeps it for its server.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    reserved_by: Option<TransferId>,
+}
+
+impl From<Allocation> for AllocationView {
+    fn from(row: Allocation) -> Self {
+        Self {
+            id: row.id,
+            node_id: row.node_id,
+            ip_address: row.ip_address,
+            ip_alias: row.ip_alias,
+            port: row.port,
+            server_id: row.server_id,
+            reserved_by: row.reserved_by,
+        }
+    }
+}
+
+/// Adds addresses to a node: all of them, or none.
+#[utoipa::path(post, path = "/api/v1/admin/allocations", tag = "allocations", request_body = NewAllocations,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same answer for 24 h")),
+    responses(
+        (status = 201, description = "The new allocations", body = One<Vec<AllocationView>>),
+        (status = 409, description = "`allocation_exists`, with `ports` in the details"),
+    ))]
+async fn create(
+    State(app): State<App>,
+    admin: Admin,
+    idempotency: Idempotency,
+    body: Body<NewAllocations>,
+) -> Result<Answer, ApiError> {
+    admin.may("admin.allocations.create")?;
+    let (new, raw) = (body.value, body.raw);
+    let ports = ports(&new.ports)?;
+    let ip: IpAddr =
+        new.ip_address.trim().parse().map_err(|_| ApiError::invalid("ip_address", "must be an IPv4 or IPv6 address"))?;
+    let work = async {
+        let mut tx = app.db.begin().await?;
+        let rows = insert(&mut tx, &new, ip, &ports).await?;
+        let details = json!({"ip_address": ip, "ports": new.ports});
+        audit::audit(&mut tx, app.now(), &admin.actor(), "allocation.create", new.node_id, &details).await?;
+        tx.commit().await.map_err(DbError::from)?;
+        let location = format!("/api/v1/admin/allocations?filter[node_id]={}", new.node_id);
+        Answer::created(location, &rows)
+    };
+    idempotency.once(&app, &admin, "POST /admin/allocations", &raw, work).await
+}
+
+async fn insert(
+    tx: &mut Conn,
+    new: &NewAllocations,
+    ip: IpAddr,
+    ports: &[u16],
+) -> Result<Vec<AllocationView>, ApiError> {
+    nodes::node_get(tx, new.node_id).await.map_err(|error| match error {
+        DbError::NotFound => ApiError::invalid("node_id", "there is no such node"),
+        error => error.into(),
+    })?;
+    let ip_address = ip.to_string();
+    let (mut rows, mut there) = (Vec::new(), Vec::new());
+    for port in ports {
+        if allocations::allocation_exists(tx, new.node_id, &ip_address, *port).await? {
+            there.push(*port);
+            continue;
+        }
+        let row = Allocation {
+            id: AllocationId::new(),
+            node_id: new.node_id,
+            ip_address: ip_address.clone(),
+            ip_alias: new.ip_alias.clone(),
+            port: *port,
+            server_id: None,
+            is_primary: false,
+            reserved_by: None,
+        };
+        allocations::allocation_insert(tx, &row).await?;
+        rows.push(row.into());
+    }
+    if there.is_empty() {
+        return Ok(rows);
+    }
+    let message = format!("The node has some of these ports on {ip} already. Leave them out; see details.");
+    Err(ApiError::conflict("allocation_exists", message).detail("ports", there))
+}
+
+/// `"25565"` and `"25570-25580"`, in order, each once.
+fn ports(texts: &[String]) -> Result<Vec<u16>, ApiError> {
+    let mut ports = std::collections::BTreeSet::new();
+    for (index, text) in texts.iter().enumerate() {
+        let (low, high) = text.split_once('-').unwrap_or((text, text));
+        let range = low.trim().parse::<u16>().ok().zip(high.trim().parse::<u16>().ok());
+        let Some((low, high)) = range.filter(|(low, high)| *low > 0 && low <= high) else {
+            let problem = format!("`{text}` is no port (1-65535) and no range of ports");
+            return Err(ApiError::invalid(&format!("ports[{index}]"), problem));
+        };
+        ports.extend(low..=high);
+    }
+    if ports.is_empty() || ports.len() > MOST_PORTS {
+        return Err(ApiError::invalid("ports", format!("must be 1 to {MOST_PORTS} ports")));
+    }
+    Ok(ports.into_iter().collect())
+}
+
+/// Lists addresses.
+#[utoipa::path(get, path = "/api/v1/admin/allocations", tag = "allocations", params(
+    ("filter[node_id]" = Option<uuid::Uuid>, Query, description = "Of this node"),
+    ("filter[server_id]" = Option<uuid::Uuid>, Query, description = "Of this server"),
+    ("filter[free]" = Option<bool>, Query, description = "Free, or not free"),
+), responses((status = 200, description = "One page, by node, address and port", body = Many<AllocationView>)))]
+async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<Answer, ApiError> {
+    admin.may("admin.allocations.list")?;
+    query.only_filters(&["node_id", "server_id", "free"])?;
+    query.sort(&["port"], "port")?;
+    let filter = Filter {
+        node_id: query.filter("node_id")?,
+        server_id: query.filter("server_id")?,
+        free: query.filter("free")?,
+    };
+    let mut conn = app.db.acquire().await?;
+    let page = allocations::allocations_page(&mut conn, filter, query.paging).await?;
+    Answer::page(&page.map(AllocationView::from), query.paging)
+}
+
+/// Removes an address that nobody has.
+#[utoipa::path(delete, path = "/api/v1/admin/allocations/{id}", tag = "allocations",
+    params(("id" = uuid::Uuid, Path)), responses(
+        (status = 204, description = "Removed"),
+        (status = 409, description = "`allocation_in_use`"),
+    ))]
+async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<AllocationId>) -> Result<Answer, ApiError> {
+    admin.may("admin.allocations.delete")?;
+    let mut tx = app.db.begin().await?;
+    let row = allocations::allocation_get(&mut tx, id).await.map_err(|error| match error {
+        DbError::NotFound => ApiError::not_found("allocation"),
+        error => error.into(),
+    })?;
+    allocations::allocation_delete(&mut tx, id).await.map_err(|error| match error {
+        DbError::Conflict => {
+            ApiError::conflict("allocation_in_use", "A server or a transfer has this allocation. Free it first.")
+        }
+        error => error.into(),
+    })?;
+    let details = json!({"node_id": row.node_id, "ip_address": row.ip_address, "port": row.port});
+    audit::audit(&mut tx, app.now(), &admin.actor(), "allocation.delete", id, &details).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(Answer::no_content())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ports_and_ranges_are_read_and_nonsense_is_refused() {
+        let read = |texts: &[&str]| ports(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(read(&["25565", "25570-25572", "25571"]).unwrap(), [25565, 25570, 25571, 25572]);
+        assert_eq!(read(&["65535"]).unwrap(), [65535]);
+        for bad in [&["0"][..], &["65536"], &["a"], &["5-4"], &["-5"], &[""], &[], &["1-1001"]] {
+            assert_eq!(read(bad).unwrap_err().code(), "validation_error", "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The OpenAPI document: made from the handlers and their types, so that it cannot say anything else than they do.
+//!
+//! What every route has in common (the key, 400, 401, 403, 404) is added here and not repeated at each handler.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
+
+use super::views::{ErrorBody, ErrorInfo};
+use super::{allocations, eggs, flags, health, keys, nodes, power, servers};
+use crate::app::App;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "BadgerPanel",
+        description = "Moves game servers between nodes while people play on them.\n\nAnswers are `{\"success\": true, \"data\": …}`, pages have `meta` beside it, errors are `{\"success\": false, \"error\": {code, message, details}}`. Ids are UUIDs, times RFC 3339 in UTC, sizes bytes unless the field says otherwise."
+    ),
+    paths(document),
+    components(schemas(ErrorBody, ErrorInfo))
+)]
+struct Base;
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let document = document_value();
+    // A value of plain strings, numbers and maps: there is nothing in it that JSON cannot say.
+    document.to_pretty_json().expect("an OpenAPI document is JSON")
+});
+
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/openapi.json", get(document))
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "health",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+async fn document() -> Response {
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}
+
+/// The document as JSON, as it is served.
+#[must_use]
+pub fn json() -> &'static str {
+    &DOCUMENT
+}
+
+fn document_value() -> utoipa::openapi::OpenApi {
+    let mut document = Base::openapi();
+    for part in [
+        nodes::Doc::openapi(),
+        allocations::Doc::openapi(),
+        eggs::Doc::openapi(),
+        servers::Doc::openapi(),
+        power::Doc::openapi(),
+        flags::Doc::openapi(),
+        keys::Doc::openapi(),
+        health::Doc::openapi(),
+    ] {
+        document.merge(part);
+    }
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key, bp_…")).build();
+    if let Some(components) = &mut document.components {
+        components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
+    }
+    for (path, item) in &mut document.paths.paths {
+        let public = !path.starts_with("/api/v1/") || path == "/api/v1/openapi.json";
+        for operation in operations(item) {
+            complete(operation, path, public);
+        }
+    }
+    document
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+/// Adds what all routes share, and the error's shape to every error that a handler names.
+fn complete(operation: &mut Operation, path: &str, public: bool) {
+    let mut shared = Vec::new();
+    if !public {
+        operation.security = Some(vec![SecurityRequirement::new("api_key", Vec::<String>::new())]);
+        shared.push(("401", "`unauthorized`: no valid API key"));
+        shared.push(("403", "`forbidden`: the key lacks the permission"));
+        shared.push(("400", "`validation_error`, with a list of problems for each field in the details"));
+        if path.contains('{') {
+            shared.push(("404", "`not_found`"));
+        }
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, description) in shared {
+        responses
+            .entry(status.to_owned())
+            .or_insert_with(|| RefOr::T(ResponseBuilder::new().description(description).build()));
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response
+            && status.starts_with(['4', '5'])
+            && response.content.is_empty()
+        {
+            let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            response.content.insert("application/json".to_owned(), RefOr::T(content));
+        }
+    }
+}
