@@ -30,6 +30,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Choose another address for the data listener.
+    #[error("cannot open the data listener")]
+    Listen(#[source] ::transfer::Error),
     /// Look at the Docker engine.
     #[error("cannot use the runtime: {0}")]
     Runtime(String),

@@ -4,14 +4,40 @@
 //! [`model::agent_api`], and decides by itself only what must not wait for a panel: whether a permit is good, and
 //! what happens to a server that was stopped for a transfer when the panel falls silent.
 
+mod disk;
 mod error;
+mod identity;
+mod layout;
+mod link;
+mod node;
+mod permit;
+mod resources;
+mod runtime;
+mod server;
+mod transfer;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use model::{Clock, SystemClock};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result};
+
+use identity::Identity;
+use layout::Layout;
+use link::Link;
+use node::Node;
+use permit::{Permits, Verifier};
+use runtime::Runtime;
+use runtime::docker::Containers;
+use runtime::process::Processes;
+use server::{Around, Heard};
+
+/// Notices that wait for the link; a slow panel misses some and learns the rest from the next heartbeat.
+const NEWS: usize = 256;
 
 /// What an agent is told at its start.
 #[derive(Clone, Debug)]
@@ -47,8 +73,42 @@ pub enum RuntimeConfig {
 }
 
 /// Runs the agent until `shutdown`, or until the panel refuses it for good. Games go on running either way.
-#[allow(clippy::unused_async, reason = "the skeleton")]
+///
+/// # Errors
+///
+/// Only what a person must correct; see [`Error`]. A panel that cannot be reached is waited for.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
-    drop((config, shutdown));
-    Ok(())
+    // Whatever ends this function ends the tasks that it started, and none of the games.
+    let shutdown = shutdown.child_token();
+    let _ending = shutdown.clone().drop_guard();
+    let layout = Layout::new(absolute(&config.data_dir)?);
+    let identity = Identity::open(&layout, &config.name)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let key = Arc::clone(&identity.key);
+    let runtime = runtime(&config.runtime, key.fingerprint().to_string(), Arc::clone(&clock)).await?;
+    let listener = ::transfer::Listener::bind(config.data_listen, Arc::clone(&key)).await.map_err(Error::Listen)?;
+    tracing::info!(data = %layout.root().display(), listens = %listener.local_addr(), "agent begins");
+    let (news, _) = broadcast::channel(NEWS);
+    let permits = Arc::new(Permits::default());
+    if let Some(enrolled) = &identity.enrolled {
+        let verifier = Verifier::new(enrolled.agent_id, &enrolled.permit_key);
+        permits.set(verifier.map_err(|error| Error::Config(error.message))?);
+    }
+    let around = Around { runtime, clock, permits, heard: Arc::new(Heard::new()), news, shutdown };
+    let node = Node::open(layout, around, key, listener).await?;
+    Link::new(node, identity, &config)?.keep().await
+}
+
+async fn runtime(choice: &RuntimeConfig, agent: String, clock: Arc<dyn Clock>) -> Result<Arc<dyn Runtime>> {
+    match choice {
+        RuntimeConfig::Process => Ok(Arc::new(Processes::new(clock))),
+        RuntimeConfig::Docker { socket, user } => Ok(Arc::new(Containers::connect(socket, user, agent, clock).await?)),
+    }
+}
+
+/// Containers and games get paths of it, and neither has our working directory.
+fn absolute(dir: &std::path::Path) -> Result<PathBuf> {
+    let at = |source| Error::Disk { path: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(at)?;
+    std::fs::canonicalize(dir).map_err(at)
 }

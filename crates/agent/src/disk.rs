@@ -1,0 +1,161 @@
+//! The few things that the agent does with files itself: small records that survive a power cut, and removal.
+//!
+//! Everything here may block for the length of an fsync, so the functions that a task calls are async and do their
+//! work on the blocking pool.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use model::agent_api::{AgentError, ErrorCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Runs blocking work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// Replaces `path` by `value` so that a reader sees the old or the new one, whole, also after a power cut.
+///
+/// Readable by the owner alone: some records hold tickets.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+    write_secret(path, &text)
+}
+
+/// [`write_json`] for bytes.
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let new = dir.join(format!(".{name}.new"));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_dir(dir)
+}
+
+/// Replaces `path` as [`write_json`] does, but a power cut may lose it: for what says nothing after a reboot.
+pub(crate) fn write_volatile<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(&new, path)
+}
+
+/// [`write_json`] from a task.
+pub(crate) async fn record<T: Serialize>(path: PathBuf, value: &T) -> Result<(), AgentError> {
+    let text = serde_json::to_vec_pretty(value).map_err(|e| internal("spell a record", &path, &e))?;
+    let to = path.clone();
+    blocking(move || write_secret(&to, &text)).await.map_err(|e| failed("write", &path, &e))
+}
+
+/// Reads a record; none if there is none.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path.display()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes what happened to the names in `dir` survive a power cut.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes a directory that only we can enter. It may exist.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o700))
+}
+
+/// Removes a file; it may be gone already.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    gone_is_fine(fs::remove_file(path))
+}
+
+/// Removes a tree, also one with directories that its owner may not write to. It may be gone already.
+pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
+    match gone_is_fine(fs::remove_dir_all(dir)) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(dir)?;
+            gone_is_fine(fs::remove_dir_all(dir))
+        }
+        other => other,
+    }
+}
+
+/// A world may hold directories of mode 0555; only root removes from those without asking.
+fn open_up(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// An answer for a file operation that failed.
+pub(crate) fn failed(what: &str, path: &Path, error: &io::Error) -> AgentError {
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorCode::NoSpace,
+        _ => ErrorCode::Internal,
+    };
+    AgentError::new(code, format!("cannot {what} {}: {error}", path.display()))
+}
+
+fn internal(what: &str, path: &Path, error: &dyn std::error::Error) -> AgentError {
+    AgentError::new(ErrorCode::Internal, format!("cannot {what} ({}): {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        assert_eq!(read_json::<u32>(&path).unwrap(), None);
+        write_json(&path, &1_u32).unwrap();
+        write_json(&path, &2_u32).unwrap();
+        assert_eq!(read_json::<u32>(&path).unwrap(), Some(2));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        fs::write(&path, "{").unwrap();
+        assert!(read_json::<u32>(&path).unwrap_err().to_string().contains("a.json"));
+    }
+
+    #[test]
+    fn a_tree_with_closed_directories_can_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("f"), "x").unwrap();
+        fs::set_permissions(&deep, Permissions::from_mode(0o555)).unwrap();
+        remove_tree(&dir.path().join("a")).unwrap();
+        remove_tree(&dir.path().join("a")).unwrap();
+        assert!(!dir.path().join("a").exists());
+    }
+}

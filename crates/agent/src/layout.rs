@@ -1,0 +1,98 @@
+//! Where an agent keeps what. Pure: it names paths and touches nothing.
+//!
+//! ```text
+//! identity/                   agent.pem, secret, enrolled.json           (0700)
+//! servers/<id>/               spec.json, ownership.json, lease.json, status.json, console.log, …
+//! servers/<id>/data/          the only thing that the game sees
+//! staging/<transfer>/tree/    what is being delivered; private
+//! retained/<transfer>/        data/, ownership.json, expires.json
+//! transfers/<transfer>.json   recorded results (I7)
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use model::{ServerId, TransferId};
+
+/// The data directory of one agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.root.join("identity")
+    }
+
+    pub(crate) fn servers(&self) -> PathBuf {
+        self.root.join("servers")
+    }
+
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub(crate) fn retained(&self) -> PathBuf {
+        self.root.join("retained")
+    }
+
+    pub(crate) fn transfers(&self) -> PathBuf {
+        self.root.join("transfers")
+    }
+
+    /// Where one server lives.
+    pub(crate) fn place(&self, server: ServerId) -> Place {
+        Place { server, home: self.servers().join(server.to_string()) }
+    }
+
+    pub(crate) fn staging_of(&self, transfer: TransferId) -> PathBuf {
+        self.staging().join(transfer.to_string())
+    }
+
+    /// The tree that becomes the server's `data`.
+    pub(crate) fn staging_tree(&self, transfer: TransferId) -> PathBuf {
+        self.staging_of(transfer).join("tree")
+    }
+
+    pub(crate) fn retained_of(&self, transfer: TransferId) -> PathBuf {
+        self.retained().join(transfer.to_string())
+    }
+
+    pub(crate) fn record_of(&self, transfer: TransferId) -> PathBuf {
+        self.transfers().join(format!("{transfer}.json"))
+    }
+
+    /// Directories that exist for as long as the agent does.
+    pub(crate) fn all(&self) -> [PathBuf; 5] {
+        [self.identity(), self.servers(), self.staging(), self.retained(), self.transfers()]
+    }
+}
+
+/// The directory of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Whose.
+    pub(crate) server: ServerId,
+    /// `servers/<id>`.
+    pub(crate) home: PathBuf,
+}
+
+impl Place {
+    /// What the game sees.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// A file beside the data.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.home.join(name)
+    }
+}

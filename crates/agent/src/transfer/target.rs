@@ -1,0 +1,328 @@
+//! The target's steps: make ready, receive, start, see that it is up, or take everything back.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::transfer::{Fingerprint, Progress, ReceiverConfig, ReceiverLimits, Ticket};
+use model::agent_api::{AgentError, ErrorCode, Reply};
+use model::{Allocation, Permit, ServerSpec, ServerStatus};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Transfer;
+use super::fault::{conflict, of_engine};
+use super::progress::{Reporter, millis};
+use super::record::{Phase, Target};
+use super::source::answers_tcp;
+use crate::disk;
+use crate::node::{Node, remove_tree};
+use crate::resources::room;
+use crate::runtime::Unit;
+use crate::server::{Seen, Server};
+
+/// Room that must be left beside what is copied: the world grows while it is.
+const RESERVE_BYTES: u64 = 64 << 20;
+const RESERVE_INODES: u64 = 1000;
+/// Between the last round of a copy and the stop of a patient game, a source has nothing to say.
+const SOURCE_SILENT: Duration = Duration::from_secs(20 * 60);
+/// The word that all has arrived is on its way here and to the panel at once.
+const LAST_WORD: Duration = Duration::from_secs(10);
+const AFTER_A_FAILURE: Duration = Duration::from_millis(200);
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+
+/// What a target was asked to prepare for.
+pub(super) struct Order {
+    pub(super) target: Target,
+    pub(super) bytes: u64,
+    pub(super) files: u64,
+}
+
+/// A door that is open for the source.
+pub(super) struct OpenDoor {
+    received: watch::Receiver<bool>,
+    _task: AbortOnDropHandle<()>,
+    _reporter: Reporter,
+}
+
+impl Transfer {
+    pub(super) async fn prepare_target(self: &Arc<Self>, node: &Node, order: Order) -> Result<Reply, AgentError> {
+        let phase = self.record().phase().cloned();
+        if matches!(phase, Some(Phase::Starting | Phase::Started)) {
+            return Err(conflict("it has been started here already"));
+        }
+        if phase.is_none() {
+            self.check_absent(node)?;
+        }
+        let spec = order.target.spec.clone();
+        tracing::info!(transfer = %self.id, server = %self.server, bytes = order.bytes, "transfer: preparing the target");
+        self.update(node, |record| record.target = Some(order.target)).await?;
+        match self.make_ready(node, &spec, order.bytes, order.files).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(transfer = %self.id, %error, "transfer: the target cannot be prepared");
+                self.clear_target(node).await?;
+                return Err(error);
+            }
+        }
+        self.set_phase(node, Phase::Receiving).await?;
+        self.open_door(node).await?;
+        Ok(Reply::TargetReady { address: node.data_address() })
+    }
+
+    fn check_absent(&self, node: &Node) -> Result<(), AgentError> {
+        let home = node.layout.place(self.server).home;
+        if node.server(self.server).is_ok() || home.exists() {
+            return Err(conflict(format!("server {} is on this node already ({})", self.server, home.display())));
+        }
+        Ok(())
+    }
+
+    async fn make_ready(&self, node: &Node, spec: &ServerSpec, bytes: u64, files: u64) -> Result<(), AgentError> {
+        let place = node.layout.place(self.server);
+        let staging = node.layout.staging_of(self.id);
+        check_room(&staging, &node.layout.staging(), bytes, files).await?;
+        spec.allocations.iter().try_for_each(check_port)?;
+        let (home, data) = (place.home.clone(), place.data());
+        let made = disk::blocking(move || {
+            disk::private_dir(&staging)?;
+            disk::private_dir(&home)?;
+            std::fs::create_dir_all(&data)
+        });
+        made.await.map_err(|e| disk::failed("make", &place.home, &e))?;
+        let epoch = self.record().target.as_ref().map_or(spec_epoch(), |target| target.epoch);
+        node.around.runtime.prepare(Unit { place: &place, spec, epoch }).await
+    }
+
+    /// Lets the source in. Also after a restart of the agent, from the record.
+    pub(super) async fn open_door(self: &Arc<Self>, node: &Node) -> Result<(), AgentError> {
+        let Some(target) = self.record().target.clone() else { return Err(conflict("nothing is prepared here")) };
+        let ticket: Ticket = target.ticket.parse().map_err(|_| conflict("the ticket is not one"))?;
+        let source: Fingerprint =
+            target.source_fingerprint.parse().map_err(|_| conflict("the source's fingerprint is not one"))?;
+        let progress = Arc::new(Progress::default());
+        let staging = node.layout.staging_of(self.id);
+        let config = ReceiverConfig {
+            limits: limits(&staging),
+            progress: Arc::clone(&progress),
+            idle_timeout: SOURCE_SILENT,
+            ..ReceiverConfig::new(staging)
+        };
+        let mut slot = self.door.lock().await;
+        *slot = None; // The old door closes before a new one with the same ticket opens.
+        let door = node.listener.expect(ticket, Some(source), config);
+        let (word, received) = watch::channel(matches!(target.phase, Phase::Received { .. }));
+        let path = node.layout.record_of(self.id);
+        let task = AbortOnDropHandle::new(tokio::spawn(Arc::clone(self).keep_door(path, door, word)));
+        let reporter = Reporter::start(self.id, progress, node.around.news.clone());
+        *slot = Some(OpenDoor { received, _task: task, _reporter: reporter });
+        Ok(())
+    }
+
+    /// Notes each complete delivery. There may be several: a source that did not hear our last word sends again.
+    async fn keep_door(self: Arc<Self>, path: std::path::PathBuf, mut door: ::transfer::Door, word: watch::Sender<bool>) {
+        loop {
+            match door.wait().await {
+                Ok(received) => {
+                    tracing::info!(transfer = %self.id, root = %received.root, "transfer: all has arrived");
+                    let phase = Phase::Received { root: received.root.to_string() };
+                    let kept = self.update_at(&path, |record| set_phase(record, phase)).await;
+                    match kept {
+                        Ok(()) => drop(word.send_replace(true)),
+                        Err(error) => tracing::error!(transfer = %self.id, %error, "transfer: cannot note the arrival"),
+                    }
+                }
+                Err(error) => {
+                    let error = of_engine(&error);
+                    tracing::warn!(transfer = %self.id, %error, "transfer: a delivery failed");
+                    tokio::time::sleep(AFTER_A_FAILURE).await;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn start_target(&self, node: &Node, permit: Permit, start: bool) -> Result<Reply, AgentError> {
+        node.around.permits.check(self.server, &permit)?;
+        let Some(target) = self.record().target.clone() else { return Err(conflict("nothing is prepared here")) };
+        if !matches!(target.phase, Phase::Starting | Phase::Started) {
+            self.await_delivery().await?;
+            *self.door.lock().await = None;
+            self.set_phase(node, Phase::Starting).await?;
+        }
+        tracing::info!(transfer = %self.id, epoch = %permit.epoch, start, "transfer: publishing and starting");
+        self.publish(node).await?;
+        let place = node.layout.place(self.server);
+        let server = node.take_in(place, target.spec, permit.epoch).await?;
+        if start {
+            server.start(permit).await?;
+        } else {
+            server.unfence(permit).await?;
+        }
+        self.set_phase(node, Phase::Started).await?;
+        let ago_ms = server.seen().borrow().began.map(|began| millis(began.elapsed()));
+        Ok(Reply::Started { ago_ms })
+    }
+
+    async fn await_delivery(&self) -> Result<(), AgentError> {
+        let received = self.door.lock().await.as_ref().map(|door| door.received.clone());
+        let incomplete = || conflict("the source has not delivered everything to this node");
+        let mut received = received.ok_or_else(incomplete)?;
+        match tokio::time::timeout(LAST_WORD, received.wait_for(|all| *all)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(incomplete()),
+        }
+    }
+
+    /// Makes staging the server's data. Done again after a crash, it finds one of the two.
+    async fn publish(&self, node: &Node) -> Result<(), AgentError> {
+        let (tree, staging) = (node.layout.staging_tree(self.id), node.layout.staging_of(self.id));
+        let data = node.layout.place(self.server).data();
+        let place = data.clone();
+        let published = disk::blocking(move || {
+            if tree.exists() {
+                // What the runtime was prepared with is empty; anything else is not ours to replace.
+                match std::fs::remove_dir(&data) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => {}
+                }
+                ::transfer::publish(&tree, &data).map_err(|e| io::Error::other(of_engine(&e).message))?;
+            } else if !data.exists() {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "neither staging nor data is there"));
+            }
+            disk::remove_tree(&staging)
+        });
+        published.await.map_err(|e| disk::failed("publish to", &place, &e))
+    }
+
+    pub(super) async fn check_health(
+        &self,
+        node: &Node,
+        tcp_probe: bool,
+        min_uptime: Duration,
+        timeout: Duration,
+    ) -> Result<Reply, AgentError> {
+        let server = node.server(self.server)?;
+        match tokio::time::timeout(timeout, is_up(node, &server, tcp_probe, min_uptime)).await {
+            Ok(Ok(boot)) => Ok(Reply::Healthy { boot_ms: millis(boot) }),
+            Ok(Err(why)) => Err(unhealthy(&server, why).await),
+            Err(_) => {
+                let why = format!("it was not up within {} s", timeout.as_secs());
+                Err(unhealthy(&server, why).await)
+            }
+        }
+    }
+
+    /// Nothing of this transfer stays. It was not for players yet, so what runs may be ended at once.
+    pub(super) async fn abort_target(&self, node: &Node) -> Result<Reply, AgentError> {
+        self.update(node, |record| record.aborted = true).await?;
+        tracing::info!(transfer = %self.id, server = %self.server, "transfer: aborted, taking everything back");
+        self.clear_target(node).await?;
+        Ok(Reply::Done)
+    }
+
+    /// Removes server, container, staging and door, if this transfer brought them here.
+    pub(super) async fn clear_target(&self, node: &Node) -> Result<(), AgentError> {
+        *self.door.lock().await = None;
+        let Some(target) = self.record().target.clone() else { return Ok(()) };
+        if let Ok(server) = node.server(self.server) {
+            let epoch = server.observation().epoch;
+            if epoch > target.epoch {
+                return Err(conflict(format!("the server is in epoch {epoch} here: it is not this transfer's any more")));
+            }
+            server.disown().await?;
+            server.kill().await?;
+        }
+        node.let_go(self.server).await?;
+        remove_tree(&node.layout.place(self.server).home).await?;
+        remove_tree(&node.layout.staging_of(self.id)).await?;
+        self.update(node, |record| record.target = None).await
+    }
+
+    async fn set_phase(&self, node: &Node, phase: Phase) -> Result<(), AgentError> {
+        self.update(node, |record| set_phase(record, phase)).await
+    }
+}
+
+fn set_phase(record: &mut super::record::Record, phase: Phase) {
+    if let Some(target) = &mut record.target {
+        target.phase = phase;
+    }
+}
+
+fn spec_epoch() -> model::Epoch {
+    model::Epoch::FIRST
+}
+
+/// What is staged already needs no more room.
+async fn check_room(staging: &Path, beneath: &Path, bytes: u64, files: u64) -> Result<(), AgentError> {
+    let (staging, dir) = (staging.to_owned(), beneath.to_owned());
+    let looked = disk::blocking(move || {
+        let staged = if staging.exists() { ::transfer::measure(&staging).unwrap_or_default() } else { Default::default() };
+        Ok((room(&dir)?, staged))
+    });
+    let (room, staged) = looked.await.map_err(|e| disk::failed("look at", beneath, &e))?;
+    let bytes = bytes.saturating_sub(staged.bytes) + RESERVE_BYTES;
+    let files = files.saturating_sub(staged.files) + RESERVE_INODES;
+    if room.free < bytes {
+        let message = format!("the disk does not suffice: {bytes} bytes are needed and {} are free", room.free);
+        return Err(AgentError::new(ErrorCode::NoSpace, message));
+    }
+    if room.inodes > 0 && room.inodes < files {
+        let message = format!("the disk's inodes do not suffice: {files} are needed and {} are free", room.inodes);
+        return Err(AgentError::new(ErrorCode::NoSpace, message));
+    }
+    Ok(())
+}
+
+/// The port is tried, not reserved: it is the panel that gives ports out, this finds strangers.
+fn check_port(allocation: &Allocation) -> Result<(), AgentError> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        let message = format!("{}:{} cannot be used on this node: {why}", allocation.ip_address, allocation.port);
+        AgentError::new(ErrorCode::PortTaken, message)
+    };
+    let ip: IpAddr = allocation.ip_address.parse().map_err(|e| refuse(&e))?;
+    let address = SocketAddr::new(ip, allocation.port);
+    std::net::TcpListener::bind(address).map_err(|e| refuse(&e))?;
+    std::net::UdpSocket::bind(address).map_err(|e| refuse(&e))?;
+    Ok(())
+}
+
+/// A source can fill the disk to where we would have refused to begin, no further.
+fn limits(staging: &Path) -> ReceiverLimits {
+    let room = room(staging).unwrap_or_default();
+    ReceiverLimits { max_bytes: room.total.max(RESERVE_BYTES), ..ReceiverLimits::default() }
+}
+
+/// Resolves with the time from the start of its process until it was up, once it has been so for long enough.
+async fn is_up(node: &Node, server: &Server, tcp_probe: bool, min_uptime: Duration) -> Result<Duration, String> {
+    let mut seen = server.seen();
+    let began = seen.borrow().began.ok_or("no process of it runs")?;
+    let state = seen.wait_for(|seen| seen.up.is_some() || has_ended(seen)).await;
+    let mut up = state.ok().and_then(|seen| seen.up).ok_or("it ended instead of coming up")?;
+    while tcp_probe && !answers_tcp(node, server).await {
+        if has_ended(&seen.borrow()) {
+            return Err("it ended before it answered on its port".to_owned());
+        }
+        tokio::time::sleep(PROBE_EVERY).await;
+        up = Instant::now();
+    }
+    tokio::select! {
+        ended = seen.wait_for(has_ended) => {
+            drop(ended);
+            Err("it ended soon after it had come up".to_owned())
+        }
+        () = tokio::time::sleep_until(began + min_uptime) => Ok(up.saturating_duration_since(began)),
+    }
+}
+
+fn has_ended(seen: &Seen) -> bool {
+    matches!(seen.observation.status, ServerStatus::Crashed | ServerStatus::Offline)
+}
+
+async fn unhealthy(server: &Server, why: String) -> AgentError {
+    let last = server.console(5).await.unwrap_or_default().join(" | ");
+    AgentError::new(ErrorCode::Unhealthy, format!("the game did not come up: {why}; its last words: {last}"))
+}
