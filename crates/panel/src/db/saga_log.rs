@@ -91,6 +91,14 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreEr
     StoreError::Unavailable(Box::new(error))
 }
 
+impl Db {
+    /// Connections that are at work now. A test that owns the time lets none pass while a query runs.
+    #[must_use]
+    pub fn connections_in_use(&self) -> usize {
+        (self.pool.size() as usize).saturating_sub(self.pool.num_idle())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -151,18 +151,3 @@ pub(super) fn db_failure(error: DbError) -> Failure {
     let cause = Cause::new(if permanent { "conflict" } else { "database" }, error.to_string());
     if permanent { Failure::Undo(cause) } else { Failure::Retry(cause) }
 }
-
-impl From<DbError> for Trouble {
-    fn from(error: DbError) -> Self {
-        Self(db_failure(error))
-    }
-}
-
-/// A [`Failure`] that `?` makes of a failed query.
-pub(super) struct Trouble(pub(super) Failure);
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self(failure)
-    }
-}

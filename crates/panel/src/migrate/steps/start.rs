@@ -49,9 +49,12 @@ impl Step<Move> for StartTarget {
         }
     }
 
-    /// The permit may be with the target: until it says that it has stopped and fenced that epoch, the source must not
-    /// run (I1). Only if the permit provably never left is there nothing to wait for.
+    /// First the database: what the target holds is about to be removed, and the source's copy is the authoritative one
+    /// from here on (I2). It does not run yet: the permit may be with the target, and until the target says that it has
+    /// stopped and fenced that epoch, nobody else may (I1). Only if the permit provably never left is there nothing to
+    /// wait for.
     async fn undo(&self, it: &Move, call: &Call<'_>) -> Result<(), Failure> {
+        it.switch_back().await.map_err(db_failure)?;
         if call.log().failure_of(self.name()).is_some_and(|cause| cause.code == AGENT_OFFLINE) {
             return Ok(());
         }

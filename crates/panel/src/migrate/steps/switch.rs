@@ -40,14 +40,7 @@ impl Step<Move> for SwitchOver {
     }
 
     async fn undo(&self, it: &Move, _call: &Call<'_>) -> Result<(), Failure> {
-        let switch = Switch {
-            server: it.transfer.server_id,
-            transfer: it.transfer.id,
-            from: (it.target(), it.epoch_there()),
-            to: (it.source(), it.epoch_back()),
-            primary: it.transfer.source_allocation_id,
-        };
-        it.switch_back(&switch).await.map_err(db_failure)
+        it.switch_back().await.map_err(db_failure)
     }
 }
 
@@ -77,10 +70,18 @@ impl Move {
         Ok(switched)
     }
 
-    async fn switch_back(&self, switch: &Switch) -> Result<(), DbError> {
+    /// The source owns it again, if the target ever did. Again is the same.
+    pub(super) async fn switch_back(&self) -> Result<(), DbError> {
+        let switch = Switch {
+            server: self.transfer.server_id,
+            transfer: self.transfer.id,
+            from: (self.target(), self.epoch_there()),
+            to: (self.source(), self.epoch_back()),
+            primary: self.transfer.source_allocation_id,
+        };
         let mut tx = self.db.begin().await?;
         if servers::server_get(&mut tx, switch.server).await?.node_id == self.target() {
-            server_switch(&mut tx, switch).await?;
+            server_switch(&mut tx, &switch).await?;
         }
         tx.commit().await?;
         Ok(())
