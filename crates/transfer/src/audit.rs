@@ -1,14 +1,25 @@
 //! Questions about a tree that need no peer: its root, its size.
 
-use std::path::Path;
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
 
+use rustix::fs::{Advice, Mode, OFlags, fadvise};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
+    fold,
+    leaf::{BLOCK, ContentHash, block_len, blocks, leaf, zero_leaf},
     options::OwnerMap,
     report::TreeRoot,
+    sys,
+    walk::{Stat, Tree, unreadable},
 };
+
+/// Blocks that are read at once.
+const RUN: u64 = 256;
 
 /// What [`tree_root`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +43,116 @@ pub struct Measure {
     pub files: u64,
 }
 
-/// Reads the whole tree and folds it into its root. Blocks.
-pub fn tree_root(dir: &Path, _owner: OwnerMap, _cancel: &CancellationToken) -> Result<TreeReport> {
-    Err(Error::Protocol(format!("not built yet: {}", dir.display())))
+/// Reads the whole tree and folds it into its root. Blocks the thread.
+pub fn tree_root(dir: &Path, owner: OwnerMap, cancel: &CancellationToken) -> Result<TreeReport> {
+    let top = sys::open_top(dir).map_err(|e| Error::io(dir, e))?;
+    let tree = Tree::walk(top.as_fd(), cancel)?;
+    let mut reader = Reader { top: top.as_fd(), cancel, buffer: Vec::new(), blocks: 0 };
+    let mut seen = std::collections::HashMap::new();
+    let digests = fold::digests(&tree, owner, |at| {
+        let stat = tree.entries[at].stat;
+        if let Some(hash) = seen.get(&stat.inode()) {
+            return Ok(*hash);
+        }
+        let hash = reader.content(&tree.path(at), &stat)?;
+        if stat.nlink > 1 {
+            seen.insert(stat.inode(), hash);
+        }
+        Ok(hash)
+    })?;
+    let size = sizes(&tree);
+    Ok(TreeReport { root: fold::root(&tree, digests), files: size.files, bytes: size.bytes, blocks: reader.blocks })
 }
 
-/// Stats the whole tree. Blocks.
+/// Stats the whole tree. Blocks the thread.
 pub fn measure(dir: &Path) -> Result<Measure> {
-    Err(Error::Protocol(format!("not built yet: {}", dir.display())))
+    let top = sys::open_top(dir).map_err(|e| Error::io(dir, e))?;
+    Ok(sizes(&Tree::walk(top.as_fd(), &CancellationToken::new())?))
+}
+
+pub(crate) fn sizes(tree: &Tree) -> Measure {
+    let stats = tree.first_names().map(|at| &tree.entries[at].stat);
+    Measure { bytes: stats.filter(|s| s.is_file()).map(|s| s.size).sum(), files: tree.len() }
+}
+
+struct Reader<'a> {
+    top: BorrowedFd<'a>,
+    cancel: &'a CancellationToken,
+    buffer: Vec<u8>,
+    blocks: u64,
+}
+
+impl Reader<'_> {
+    /// Hash of one file, holes skipped.
+    fn content(&mut self, path: &[u8], stat: &Stat) -> Result<fold::Digest> {
+        let failed = |e| unreadable(path, e);
+        let file = sys::open_beneath(self.top, path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+        let file = file.map_err(failed)?;
+        // A hint; without it the file is read all the same.
+        drop(fadvise(&file, 0, None, Advice::Sequential));
+        let (mut hash, end, mut next) = (ContentHash::new(stat.size), blocks(stat.size), 0);
+        let mut runs = Vec::new();
+        if stat.sparse {
+            crate::hole::data_runs(file.as_fd(), 0..end, |run| {
+                runs.push(run);
+                Ok::<_, rustix::io::Errno>(())
+            })
+            .map_err(failed)?;
+        } else {
+            runs.push(0..end);
+        }
+        for run in runs {
+            self.hole(&mut hash, stat.size, next..run.start);
+            next = run.end;
+            self.run(&mut hash, &file, path, stat.size, run)?;
+        }
+        self.hole(&mut hash, stat.size, next..end);
+        Ok(hash.finish())
+    }
+
+    fn run(
+        &mut self,
+        hash: &mut ContentHash,
+        file: &impl AsFd,
+        path: &[u8],
+        size: u64,
+        run: std::ops::Range<u64>,
+    ) -> Result<()> {
+        let mut at = run.start;
+        while at < run.end {
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let n = (run.end - at).min(RUN);
+            let offset = at * BLOCK as u64;
+            let want = usize::try_from((size - offset).min(n * BLOCK as u64)).expect("a run");
+            self.buffer.resize(want, 0);
+            let got = read_full(file, &mut self.buffer, offset).map_err(|e| unreadable(path, e))?;
+            if got < want {
+                return Err(Error::Changed { path: sys::shown(path) });
+            }
+            self.buffer.chunks(BLOCK).for_each(|block| hash.update(&[leaf(block)]));
+            self.blocks += n;
+            at += n;
+        }
+        Ok(())
+    }
+
+    fn hole(&self, hash: &mut ContentHash, size: u64, range: std::ops::Range<u64>) {
+        range.for_each(|at| hash.update(&[zero_leaf(block_len(size, at))]));
+    }
+}
+
+/// Reads until `buffer` is full or the file ends.
+pub(crate) fn read_full(file: &impl AsFd, buffer: &mut [u8], offset: u64) -> rustix::io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match rustix::io::pread(file, &mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
 }

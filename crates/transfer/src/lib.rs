@@ -4,7 +4,11 @@
 mod audit;
 mod converge;
 mod error;
+mod fold;
+mod hole;
 mod identity;
+mod leaf;
+mod link;
 mod options;
 mod progress;
 mod publish;
@@ -12,6 +16,12 @@ mod rate;
 mod receive;
 mod report;
 mod source;
+mod store;
+mod sys;
+mod tls;
+mod walk;
+mod wire;
+mod xattr;
 
 pub use audit::{Measure, TreeReport, measure, tree_root};
 pub use converge::{Decision, decide};

@@ -1,10 +1,76 @@
 //! Puts a staged tree where it belongs, in one step.
 
-use std::path::Path;
+use std::{io, path::Path};
 
-use crate::error::{Error, Result};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 
-/// Makes `staging_tree` the directory `destination`.
+use crate::{
+    error::{Error, Result},
+    sys,
+};
+
+/// Makes `staging_tree` the directory `destination`, which may exist: then they change places by one rename, and what
+/// was there is removed. Both must be on one file system. Durable when it returns. May be repeated after a crash: if
+/// `staging_tree` is gone it was published.
 pub fn publish(staging_tree: &Path, destination: &Path) -> Result<()> {
-    Err(Error::Protocol(format!("not built yet: {} {}", staging_tree.display(), destination.display())))
+    let renamed = renameat_with(CWD, staging_tree, CWD, destination, RenameFlags::NOREPLACE);
+    let swapped = match renamed {
+        Ok(()) => false,
+        Err(Errno::EXIST) => {
+            exchange(staging_tree, destination)?;
+            true
+        }
+        Err(e) => return Err(Error::io(destination, e)),
+    };
+    for path in [destination, staging_tree] {
+        sync_parent(path)?;
+    }
+    if swapped {
+        remove_tree(staging_tree)?;
+    }
+    Ok(())
+}
+
+fn exchange(staging_tree: &Path, destination: &Path) -> Result<()> {
+    if !std::fs::symlink_metadata(destination).map_err(|e| Error::io(destination, e))?.is_dir() {
+        return Err(Error::Refused(format!("{} exists and is not a directory", destination.display())));
+    }
+    renameat_with(CWD, staging_tree, CWD, destination, RenameFlags::EXCHANGE).map_err(|e| Error::io(destination, e))
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let synced = sys::open_top(parent).and_then(rustix::fs::fsync);
+    synced.map_err(|e| Error::io(parent, e))
+}
+
+/// Removes a tree of which we are the owner, also where its directories forbid it.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path);
+            std::fs::remove_dir_all(path).map_err(|e| Error::io(path, e))
+        }
+        other => other.map_err(|e| Error::io(path, e)),
+    }
+}
+
+/// Gives us write permission on every directory, as far as we may; what fails shows when the removal fails again.
+fn open_up(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).is_err() {
+        return;
+    }
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
 }

@@ -1,0 +1,195 @@
+//! An open door: serves the connections that come with its ticket, one after another. A newer connection replaces an
+//! older one, which is dead more often than not.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    listener::{Connection, Doors},
+    session::{self, Complete},
+    staging::staging_tree,
+};
+use crate::{
+    error::{Error, Result},
+    identity::Ticket,
+    link::{Link, Meter},
+    options::ReceiverConfig,
+    progress::Progress,
+    publish::publish,
+    report::TreeRoot,
+    wire::{Failure, ToReceiver, ToSource},
+};
+
+/// The receiver behind one ticket. Dropping it closes the door and ends what runs behind it.
+#[derive(Debug)]
+pub struct Door {
+    outcomes: mpsc::UnboundedReceiver<Result<Received>>,
+    progress: Arc<Progress>,
+    doors: Doors,
+    ticket: Ticket,
+    end: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+}
+
+/// A tree that is complete, durable and equal to the source's.
+#[derive(Debug)]
+pub struct Received {
+    /// Where it is; give it to [`crate::publish`].
+    pub tree: PathBuf,
+    /// From what the disk gave back.
+    pub root: TreeRoot,
+    /// Files, directories and links, the top not counted.
+    pub files: u64,
+    /// Bytes of content (apparent size, hard links once).
+    pub bytes: u64,
+    link: Link,
+}
+
+impl Door {
+    pub(super) fn open(
+        config: ReceiverConfig,
+        arrivals: mpsc::Receiver<Connection>,
+        doors: Doors,
+        ticket: Ticket,
+    ) -> Self {
+        let (report, outcomes) = mpsc::unbounded_channel();
+        let (progress, end) = (config.progress.clone(), CancellationToken::new());
+        let serving = tokio::spawn(serve(config, arrivals, report, end.clone()));
+        Self { outcomes, progress, doors, ticket, end, serving: Some(serving) }
+    }
+
+    /// Waits until a source has finished and both roots were equal. A connection that breaks may be followed by
+    /// another: that is waited for. Any other failure is returned; the door stays open.
+    pub async fn wait(&mut self) -> Result<Received> {
+        loop {
+            match self.wait_once().await {
+                Err(Error::Unreachable(e)) => tracing::info!(error = %e, "the source went away; waiting for it"),
+                other => return other,
+            }
+        }
+    }
+
+    /// As [`Self::wait`], but a connection that breaks is an error as well.
+    pub async fn wait_once(&mut self) -> Result<Received> {
+        self.outcomes.recv().await.unwrap_or(Err(Error::Cancelled))
+    }
+
+    /// Counters of what runs behind it.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Closes the door and waits until nothing runs behind it any more, so that staging can be removed.
+    pub async fn close(mut self) {
+        self.end.cancel();
+        if let Some(serving) = self.serving.take()
+            && let Err(e) = serving.await
+        {
+            tracing::warn!(error = %e, "a receiver's task failed");
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.doors.close(&self.ticket);
+        self.end.cancel();
+    }
+}
+
+/// One session at a time, until the door is closed.
+async fn serve(
+    config: ReceiverConfig,
+    mut arrivals: mpsc::Receiver<Connection>,
+    report: mpsc::UnboundedSender<Result<Received>>,
+    end: CancellationToken,
+) {
+    let mut next = None;
+    loop {
+        let connection = match next.take() {
+            Some(connection) => connection,
+            None => tokio::select! {
+                arrived = arrivals.recv() => match arrived {
+                    Some(connection) => connection,
+                    None => return,
+                },
+                () = end.cancelled() => return,
+            },
+        };
+        let stop = end.child_token();
+        let session = session(config.clone(), connection, stop.clone());
+        tokio::pin!(session);
+        let outcome = tokio::select! {
+            outcome = &mut session => outcome,
+            newer = arrivals.recv() => {
+                stop.cancel();
+                next = newer;
+                session.await
+            }
+        };
+        if report.send(outcome).is_err() {
+            return;
+        }
+    }
+}
+
+/// Serves one connection to its end. When it returns, nothing of it runs any more.
+async fn session(config: ReceiverConfig, connection: Connection, stop: CancellationToken) -> Result<Received> {
+    let tree = staging_tree(&config.staging);
+    let link = Link::start(connection, config.idle_timeout, Meter::default());
+    let cut = link.ended().clone();
+    let mut receiving = tokio::task::spawn_blocking(move || {
+        let mut link = link;
+        let outcome = session::receive(config, &mut link);
+        (link, outcome)
+    });
+    let joined = tokio::select! {
+        joined = &mut receiving => joined,
+        () = stop.cancelled() => {
+            cut.cancel();
+            receiving.await
+        }
+    };
+    let (link, outcome) = joined.map_err(|e| Error::Protocol(format!("the receiver panicked: {e}")))?;
+    match outcome {
+        Ok(Complete { root, files, bytes }) => Ok(Received { tree, root, files, bytes, link }),
+        Err(e) => {
+            if !stop.is_cancelled() {
+                link.last_words(&ToSource::Failed(Failure::from(&e))).await;
+            }
+            Err(e)
+        }
+    }
+}
+
+impl Received {
+    /// Waits until the source asks for it ([`crate::Source::publish`]), publishes to `destination` and tells it so.
+    pub async fn publish_when_asked(mut self, destination: &Path) -> Result<()> {
+        match self.link.receive().await?.message()? {
+            ToReceiver::Publish => {}
+            ToReceiver::Abort(why) => return Err(Error::Refused(format!("the source gave up: {why}"))),
+            _ => return Err(Error::Protocol("expected to be asked to publish".to_owned())),
+        }
+        let (tree, destination) = (self.tree.clone(), destination.to_owned());
+        let published = tokio::task::spawn_blocking(move || publish(&tree, &destination)).await;
+        let published = published.map_err(|e| Error::Protocol(format!("publishing panicked: {e}")))?;
+        let answer = match &published {
+            Ok(()) => ToSource::Published,
+            Err(e) => ToSource::Failed(Failure::from(e)),
+        };
+        // The tree is where it belongs whether or not the source hears it.
+        drop(timeout(Duration::from_secs(5), self.link.sender().send(&answer)).await);
+        self.link.close().await;
+        published
+    }
+}

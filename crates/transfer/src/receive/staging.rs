@@ -1,0 +1,90 @@
+//! The private directory in which a tree grows.
+//!
+//! ```text
+//! staging/tree/    what the source has, as far as it is here
+//! staging/old/     what an earlier session left; taken over file by file
+//! staging/limbo/   inodes between two names, and files in the making
+//! ```
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
+
+use crate::{
+    error::{Error, Result},
+    publish::remove_tree,
+    sys,
+};
+
+/// Where the tree grows inside a staging directory.
+pub fn staging_tree(staging: &Path) -> PathBuf {
+    staging.join("tree")
+}
+
+/// Descriptors of the parts.
+#[derive(Debug)]
+pub(super) struct Staging {
+    pub(super) path: PathBuf,
+    pub(super) tree: OwnedFd,
+    pub(super) limbo: OwnedFd,
+    /// A tree to build on, which may be taken apart.
+    pub(super) old: Option<OwnedFd>,
+    /// A tree to build on, which is never modified.
+    pub(super) base: Option<OwnedFd>,
+}
+
+impl Staging {
+    /// Makes the parts. A tree that is there already becomes the old one.
+    pub(super) fn open(path: &Path, base: Option<&Path>) -> Result<Self> {
+        let failed = |e| Error::io(path, e);
+        sys::make_private_dir(path).map_err(failed)?;
+        let (tree, old, limbo) = (staging_tree(path), path.join("old"), path.join("limbo"));
+        remove_tree(&limbo)?;
+        sys::make_private_dir(&limbo).map_err(failed)?;
+        if tree.exists() {
+            remove_tree(&old)?;
+            rustix::fs::rename(&tree, &old).map_err(failed)?;
+        }
+        sys::make_private_dir(&tree).map_err(failed)?;
+        let open = |path: &Path| sys::open_top(path).map_err(|e| Error::io(path, e));
+        Ok(Self {
+            path: path.to_owned(),
+            tree: open(&tree)?,
+            limbo: open(&limbo)?,
+            old: if old.exists() { Some(open(&old)?) } else { None },
+            base: base.map(open_base).transpose()?.flatten(),
+        })
+    }
+
+    pub(super) fn tree(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
+    }
+
+    /// Is there something to build on?
+    pub(super) fn has_basis(&self) -> bool {
+        self.old.is_some() || self.base.is_some()
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.tree).map_err(|e| Error::io(&self.path, e))
+    }
+
+    /// Removes all but the tree.
+    pub(super) fn clean_up(&self) -> Result<()> {
+        remove_tree(&self.path.join("old"))?;
+        remove_tree(&self.path.join("limbo"))
+    }
+}
+
+/// A base that does not exist is no base.
+fn open_base(path: &Path) -> Result<Option<OwnedFd>> {
+    match sys::open_top(path) {
+        Ok(base) => Ok(Some(base)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(Error::io(path, e)),
+    }
+}
