@@ -37,8 +37,10 @@ pub(crate) struct PanelArgs {
 
 /// Arguments of `badger daemon`.
 #[derive(Args, Debug)]
-#[command(after_help = "The panel prints the whole command, token included: `badger node create` or `badger node token`.\n\n\
-    Example:\n  badger daemon --panel https://panel.example --token bpe_… --data /var/lib/badger --runtime docker")]
+#[command(
+    after_help = "The panel prints the whole command, token included: `badger node create` or `badger node token`.\n\n\
+    Example:\n  badger daemon --panel https://panel.example --token bpe_… --data /var/lib/badger --runtime docker"
+)]
 pub(crate) struct DaemonArgs {
     /// Where the panel is
     #[arg(long, value_name = "URL", env = "BADGER_PANEL")]
@@ -103,9 +105,8 @@ pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
     args.parent.apply()?;
     let config = panel::Config { listen: args.listen, data_dir: args.data, public_url: args.public_url };
     until_signal(async |shutdown| {
-        panel::run(config, shutdown, |address| output::line(format!("listening on http://{address}")))
-            .await
-            .context("the panel cannot run")
+        let ready = |address| output::line(format!("listening on http://{address}"));
+        Box::pin(panel::run(config, shutdown, ready)).await.context("the panel cannot run")
     })
 }
 
@@ -125,7 +126,7 @@ pub(crate) fn daemon(args: DaemonArgs) -> Result<Exit> {
         runtime,
         name: args.name.unwrap_or_else(host_name),
     };
-    until_signal(async |shutdown| agent::run(config, shutdown).await.context("the daemon cannot run"))
+    until_signal(async |shutdown| Box::pin(agent::run(config, shutdown)).await.context("the daemon cannot run"))
 }
 
 /// Runs `role` until it ends or, asked by SIGTERM or SIGINT, has ended in good order.

@@ -4,6 +4,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Whether somebody wants us to end. Cheap to clone; all clones are one.
@@ -31,6 +34,26 @@ impl Stop {
             });
         })?;
         Ok(stop)
+    }
+
+    /// Asks for the end when process `pid` has ended, or at once if there is none.
+    pub(crate) fn when_process_ends(&self, pid: i32) -> io::Result<()> {
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(Errno::SRCH) => {
+                self.request();
+                return Ok(());
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let stop = self.clone();
+        std::thread::Builder::new().name("parent".into()).spawn(move || {
+            let mut watched = [PollFd::new(&process, PollFlags::IN)];
+            while poll(&mut watched, None) == Err(Errno::INTR) {}
+            stop.request();
+        })?;
+        Ok(())
     }
 
     /// Asks for the end.

@@ -44,7 +44,11 @@ impl fmt::Display for Refusal {
             match problems {
                 Value::Array(list) => {
                     for problem in list {
-                        write!(f, "\n  {field}: {}", problem.as_str().map_or_else(|| problem.to_string(), str::to_owned))?;
+                        write!(
+                            f,
+                            "\n  {field}: {}",
+                            problem.as_str().map_or_else(|| problem.to_string(), str::to_owned)
+                        )?;
                     }
                 }
                 Value::String(text) => write!(f, "\n  {field}: {text}")?,
@@ -199,8 +203,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    /// Answers one request with `response` and returns what was asked.
-    fn panel(response: &'static str) -> (Api, std::thread::JoinHandle<String>) {
+    /// Answers one request with `body` and returns what was asked.
+    fn panel(status: &'static str, body: &'static str) -> (Api, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = Api::new(&format!("http://{}/", listener.local_addr().unwrap()), "bp_test").unwrap();
         let thread = std::thread::spawn(move || {
@@ -210,6 +214,7 @@ mod tests {
                 let n = stream.read(&mut bytes).unwrap();
                 request.extend_from_slice(&bytes[..n]);
             }
+            let response = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             stream.write_all(response.as_bytes()).unwrap();
             String::from_utf8(request).unwrap()
         });
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_call_carries_the_key_and_returns_the_data() {
-        let (api, asked) = panel("HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n{\"success\":true,\"data\":[1,2]}");
+        let (api, asked) = panel("200 OK", r#"{"success": true, "data": [1, 2]}"#);
         assert_eq!(api.get("/admin/nodes").unwrap(), json!([1, 2]));
         let asked = asked.join().unwrap();
         assert!(asked.starts_with("GET /api/v1/admin/nodes HTTP/1.1"), "{asked}");
@@ -228,8 +233,8 @@ mod tests {
     #[test]
     fn a_refusal_shows_message_code_and_fields() {
         let (api, asked) = panel(
-            "HTTP/1.1 400 Bad Request\r\nContent-Length: 104\r\n\r\n{\"success\":false,\"error\":{\"code\":\
-             \"validation_error\",\"message\":\"Not valid.\",\"details\":{\"name\":[\"is empty\"]}}}",
+            "400 Bad Request",
+            r#"{"error": {"code": "validation_error", "message": "Not valid.", "details": {"name": ["is empty"]}}}"#,
         );
         let refused = api.get("/x").unwrap_err();
         let refused = refused.downcast_ref::<Refusal>().unwrap();
@@ -239,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_something_else_is_explained() {
-        let (api, asked) = panel("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<html");
+        let (api, asked) = panel("200 OK", "<html");
         assert!(api.get("/x").unwrap_err().to_string().contains("is --url right?"));
         asked.join().unwrap();
         assert!(Api::new("panel:8080", "k").unwrap_err().to_string().contains("http://"));

@@ -37,10 +37,24 @@ pub(crate) struct Command<T: Subcommand> {
 #[derive(Args, Debug)]
 pub(crate) struct ApiArgs {
     /// Address of the panel
-    #[arg(long, global = true, value_name = "URL", env = "BADGER_URL", default_value = "http://127.0.0.1:8080", help_heading = "Panel")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "BADGER_URL",
+        default_value = "http://127.0.0.1:8080",
+        help_heading = "Panel"
+    )]
     url: String,
     /// API key; better in the environment or in a file, where other users cannot see it
-    #[arg(long, global = true, value_name = "KEY", env = "BADGER_API_KEY", hide_env_values = true, help_heading = "Panel")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "KEY",
+        env = "BADGER_API_KEY",
+        hide_env_values = true,
+        help_heading = "Panel"
+    )]
     key: Option<String>,
     /// File with the API key
     #[arg(long, global = true, value_name = "FILE", env = "BADGER_API_KEY_FILE", help_heading = "Panel")]

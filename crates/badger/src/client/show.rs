@@ -78,6 +78,7 @@ pub(crate) fn field(item: &Value, path: &str) -> String {
     let value = path.split('.').fold(item, |value, name| &value[name]);
     match value {
         Value::Null => "-".to_owned(),
+        Value::Object(map) if map.is_empty() => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => text.clone(),
@@ -124,7 +125,9 @@ mod tests {
     #[test]
     fn fields_are_shown_as_people_read_them() {
         let item = json!({"a": {"b": 7}, "n": null, "t": true, "at": {"ip_address": "::1", "port": 5}, "s": "x"});
-        for (path, want) in [("a.b", "7"), ("n", "-"), ("missing.too", "-"), ("t", "yes"), ("at", "[::1]:5"), ("s", "x")] {
+        for (path, want) in
+            [("a.b", "7"), ("n", "-"), ("missing.too", "-"), ("t", "yes"), ("at", "[::1]:5"), ("s", "x")]
+        {
             assert_eq!(field(&item, path), want);
         }
     }

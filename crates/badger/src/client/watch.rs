@@ -258,7 +258,8 @@ impl<F: Fn(String)> View for Lines<F> {
             match (known, took) {
                 (Some(true), _) => {}
                 (_, Some(took)) => {
-                    let text = format!("  {:24}{:>8}  {}", label(stage), units::duration(took), counters(stage, progress));
+                    let text =
+                        format!("  {:24}{:>8}  {}", label(stage), units::duration(took), counters(stage, progress));
                     (self.out)(text.trim_end().to_owned());
                 }
                 (None, None) => (self.out)(format!("  {} …", label(stage))),

@@ -58,6 +58,9 @@ pub(crate) struct ServeArgs {
     server_ip: IpAddr,
     #[arg(long, hide = true, env = "SERVER_PORT", default_value_t = 25565)]
     server_port: u16,
+    /// Process whose end ends the server too; empty for none
+    #[arg(long, hide = true, env = "END_WITH", value_name = "PID")]
+    end_with: Option<String>,
 }
 
 /// Arguments of `play`.
@@ -114,6 +117,9 @@ pub(crate) fn run(command: LedgerCommand) -> Result<Exit> {
 fn serve(args: &ServeArgs) -> Result<Exit> {
     let listen = args.listen.unwrap_or(SocketAddr::new(args.server_ip, args.server_port));
     let stop = Stop::on_signals()?;
+    if let Some(pid) = args.end_with.as_deref().filter(|pid| !pid.is_empty()) {
+        stop.when_process_ends(pid.parse().context("--end-with takes a process id")?)?;
+    }
     serve::run(
         &serve::Config { listen, world: args.world.clone(), size_bytes: args.size, dirty_rate: args.dirty },
         &stop,
