@@ -96,7 +96,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     }
     let around = Around { runtime, clock, permits, heard: Arc::new(Heard::new()), news, shutdown };
     let node = Node::open(layout, around, key, listener).await?;
-    Link::new(node, identity, &config)?.keep().await
+    Box::pin(Link::new(node, identity, &config)?.keep()).await
 }
 
 async fn runtime(choice: &RuntimeConfig, agent: String, clock: Arc<dyn Clock>) -> Result<Arc<dyn Runtime>> {

@@ -59,7 +59,7 @@ impl Node {
         self.around.heard.now();
         let node = Arc::clone(self);
         if let Request::Transfer { key, server_id, action } = request {
-            return self.transfers.submit(node, key, server_id, action);
+            return self.transfers.submit(node, &key, server_id, action);
         }
         Box::pin(async move {
             match node.answer(request).await {

@@ -105,7 +105,7 @@ impl Link {
     pub(crate) async fn keep(mut self) -> Result<()> {
         let shutdown = self.node.around.shutdown.clone();
         loop {
-            match self.connection().await {
+            match Box::pin(self.connection()).await {
                 End::Shutdown => return Ok(()),
                 End::Refused(reason) => self.refused(reason)?,
                 End::Lost(reason) => {
@@ -121,7 +121,7 @@ impl Link {
 
     async fn connection(&mut self) -> End {
         let shutdown = self.node.around.shutdown.clone();
-        match shutdown.run_until_cancelled(self.open()).await {
+        match shutdown.run_until_cancelled(Box::pin(self.open())).await {
             None => End::Shutdown,
             Some(Err(end)) => end,
             Some(Ok((session, welcome))) => {

@@ -1,1 +1,230 @@
-//! placeholder
+//! The contract of [`Runtime`], run against every implementation that this machine can start.
+//!
+//! The Docker runtime is checked when `BADGER_TEST_DOCKER` names an engine (`unix:///…`) and `BADGER_TEST_IMAGE` an
+//! image on it with a `/bin/sh`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::agent_api::ErrorCode;
+use model::{Epoch, ServerSpec, StopHow, SystemClock};
+use tempfile::TempDir;
+
+use super::docker::Containers;
+use super::process::Processes;
+use super::{Exit, Running, Runtime, Unit};
+use crate::disk;
+use crate::layout::{Layout, Place};
+use crate::server::testing::spec;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A game: says where it is and what it was given, then echoes its console until it is told to stop.
+const GAME: &str = r#"echo "in $(pwd) as $NAME"; echo state >> world.txt; echo ready
+while read -r line; do echo "got $line"; [ "$line" = stop ] && exit 7; done"#;
+
+/// A runtime with one server in a directory of its own.
+struct Ground {
+    _dir: TempDir,
+    runtime: Arc<dyn Runtime>,
+    /// The same runtime, as an agent that was started anew would have it.
+    anew: Arc<dyn Runtime>,
+    place: Place,
+    spec: ServerSpec,
+}
+
+impl Ground {
+    fn new(runtime: Arc<dyn Runtime>, anew: Arc<dyn Runtime>, image: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spec = spec();
+        spec.image = image.to_owned();
+        spec.startup = "/bin/sh game.sh '{{NAME}}'".to_owned();
+        spec.environment = [("NAME".to_owned(), "a b".to_owned())].into();
+        let place = Layout::new(dir.path()).place(spec.id);
+        disk::private_dir(&place.home).unwrap();
+        Self { _dir: dir, runtime, anew, place, spec }
+    }
+
+    fn unit(&self) -> Unit<'_> {
+        Unit { place: &self.place, spec: &self.spec, epoch: Epoch(1) }
+    }
+
+    async fn install(&self, game: &str) {
+        self.runtime.install(self.unit()).await.unwrap();
+        fs::write(self.place.data().join("game.sh"), game).unwrap();
+    }
+
+    async fn tidy(&self) {
+        self.runtime.kill(&self.place).await.unwrap();
+        if let Some(running) = self.runtime.find(&self.place).await.unwrap() {
+            ended(running).await;
+        }
+        self.runtime.destroy(&self.place).await.unwrap();
+    }
+}
+
+async fn line(running: &mut Running, wanted: &str) {
+    let seen = async {
+        while let Some(line) = running.lines.recv().await {
+            if line.contains(wanted) {
+                return true;
+            }
+        }
+        false
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, seen).await, Ok(true), "no line with {wanted}");
+}
+
+async fn ended(running: Running) -> Exit {
+    tokio::time::timeout(PATIENCE, running.exit).await.unwrap()
+}
+
+/// Everything that the server's task relies on.
+async fn keeps_the_contract(ground: &mut Ground) {
+    runs_and_ends_when_asked(ground).await;
+    outlives_the_agent(ground).await;
+    ends_by_signal_and_by_force(ground).await;
+    refuses_what_cannot_run(ground).await;
+    leaves_nothing(ground).await;
+}
+
+async fn runs_and_ends_when_asked(ground: &Ground) {
+    ground.install(GAME).await;
+    ground.runtime.fetch(&ground.spec).await.unwrap();
+    ground.runtime.prepare(ground.unit()).await.unwrap();
+    ground.runtime.prepare(ground.unit()).await.unwrap();
+    assert!(ground.runtime.find(&ground.place).await.unwrap().is_none(), "preparing starts nothing");
+    let mut running = ground.runtime.start(ground.unit()).await.unwrap();
+    line(&mut running, "as a b").await;
+    line(&mut running, "ready").await;
+    ground.runtime.send(&ground.place, "hello there").await.unwrap();
+    line(&mut running, "got hello there").await;
+    ground.runtime.ask_to_end(&ground.place, &StopHow::Command("stop".to_owned())).await.unwrap();
+    line(&mut running, "got stop").await;
+    assert_eq!(ended(running).await, Exit { code: Some(7) });
+    assert!(ground.runtime.find(&ground.place).await.unwrap().is_none());
+    assert!(ground.runtime.history(&ground.place).await.contains(&"got stop".to_owned()));
+    assert_eq!(fs::read_to_string(ground.place.data().join("world.txt")).unwrap(), "state\n");
+}
+
+async fn outlives_the_agent(ground: &Ground) {
+    let mut running = ground.runtime.start(ground.unit()).await.unwrap();
+    line(&mut running, "ready").await;
+    let began = running.since;
+    drop(running);
+    let mut adopted = ground.anew.find(&ground.place).await.unwrap().unwrap();
+    let apart = adopted.since.max(began) - adopted.since.min(began);
+    assert!(apart < Duration::from_secs(2), "it began when it began: {apart:?}");
+    line(&mut adopted, "ready").await;
+    ground.anew.send(&ground.place, "again").await.unwrap();
+    line(&mut adopted, "got again").await;
+    let same = ground.anew.start(ground.unit()).await;
+    assert!(same.is_ok(), "what runs is left alone");
+    ground.anew.ask_to_end(&ground.place, &StopHow::Command("stop".to_owned())).await.unwrap();
+    ended(adopted).await;
+    let world = fs::read_to_string(ground.place.data().join("world.txt")).unwrap();
+    assert_eq!(world, "state\nstate\n", "two runs, not three");
+}
+
+async fn ends_by_signal_and_by_force(ground: &mut Ground) {
+    let traps = "trap 'echo caught; exit 3' TERM; echo ready; while true; do sleep 0.1; done";
+    ground.install(traps).await;
+    let mut running = ground.runtime.start(ground.unit()).await.unwrap();
+    line(&mut running, "ready").await;
+    ground.runtime.ask_to_end(&ground.place, &StopHow::Signal("SIGTERM".to_owned())).await.unwrap();
+    line(&mut running, "caught").await;
+    assert_eq!(ended(running).await.code, Some(3));
+
+    ground.install("trap '' TERM; echo ready; while true; do sleep 0.1; done").await;
+    let mut running = ground.runtime.start(ground.unit()).await.unwrap();
+    line(&mut running, "ready").await;
+    ground.runtime.kill(&ground.place).await.unwrap();
+    assert_eq!(ended(running).await.code, Some(137));
+    ground.runtime.kill(&ground.place).await.unwrap();
+}
+
+async fn refuses_what_cannot_run(ground: &mut Ground) {
+    let startup = std::mem::replace(&mut ground.spec.startup, "'unclosed".to_owned());
+    let image = ground.spec.image.clone();
+    if image == "none" {
+        assert_eq!(ground.runtime.prepare(ground.unit()).await.unwrap_err().code, ErrorCode::Conflict);
+        ground.spec.startup = "no-such-program".to_owned();
+        assert_eq!(ground.runtime.prepare(ground.unit()).await.unwrap_err().code, ErrorCode::Conflict);
+    } else {
+        ground.spec.image = "badgerpanel.invalid/no-such-image:1".to_owned();
+        assert_eq!(ground.runtime.fetch(&ground.spec).await.unwrap_err().code, ErrorCode::ImageMissing);
+        assert_eq!(ground.runtime.prepare(ground.unit()).await.unwrap_err().code, ErrorCode::ImageMissing);
+    }
+    (ground.spec.startup, ground.spec.image) = (startup, image);
+}
+
+async fn leaves_nothing(ground: &Ground) {
+    ground.runtime.destroy(&ground.place).await.unwrap();
+    ground.runtime.destroy(&ground.place).await.unwrap();
+    assert!(!ground.runtime.list().await.unwrap().contains(&ground.spec.id));
+}
+
+/// Runs the suite and tidies up whether it held or not.
+async fn check(mut ground: Ground) {
+    let keeper = Ground {
+        _dir: tempfile::tempdir().unwrap(),
+        runtime: Arc::clone(&ground.runtime),
+        anew: Arc::clone(&ground.anew),
+        place: ground.place.clone(),
+        spec: ground.spec.clone(),
+    };
+    let held = tokio::spawn(async move {
+        keeps_the_contract(&mut ground).await;
+        ground
+    })
+    .await;
+    keeper.tidy().await;
+    drop(held.unwrap());
+}
+
+fn processes() -> Arc<dyn Runtime> {
+    Arc::new(Processes::new(Arc::new(SystemClock)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_keep_the_contract() {
+    check(Ground::new(processes(), processes(), "none")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_keep_the_contract() {
+    let (Ok(socket), Ok(image)) = (std::env::var("BADGER_TEST_DOCKER"), std::env::var("BADGER_TEST_IMAGE")) else {
+        return; // No engine to check against.
+    };
+    let agent = format!("contract-{}", std::process::id());
+    let connect = || Containers::connect(&socket, "0:0", agent.clone(), Arc::new(SystemClock));
+    let (runtime, anew) = (connect().await.unwrap(), connect().await.unwrap());
+    check(Ground::new(Arc::new(runtime), Arc::new(anew), &image)).await;
+}
+
+#[tokio::test]
+async fn processes_refuse_an_installation_script() {
+    let mut ground = Ground::new(processes(), processes(), "none");
+    let script = |text: &str| model::InstallScript {
+        container: "debian".to_owned(),
+        entrypoint: "bash".to_owned(),
+        script: text.to_owned(),
+    };
+    ground.spec.install = Some(script("curl …"));
+    assert_eq!(ground.runtime.install(ground.unit()).await.unwrap_err().code, ErrorCode::Unsupported);
+    ground.spec.install = Some(script(" \n"));
+    ground.runtime.install(ground.unit()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_is_not_over_while_a_child_of_it_still_writes() {
+    let ground = Ground::new(processes(), processes(), "none");
+    ground.install("(sleep 0.5; echo late > late.txt) & echo ready; exit 0").await;
+    let mut running = ground.runtime.start(ground.unit()).await.unwrap();
+    line(&mut running, "ready").await;
+    ended(running).await;
+    assert!(ground.place.data().join("late.txt").exists(), "its last writer had ended");
+    ground.tidy().await;
+}

@@ -47,6 +47,9 @@ pub(crate) trait Runtime: Send + Sync + 'static {
     /// Which it is.
     fn kind(&self) -> RuntimeKind;
 
+    /// Gets from elsewhere what a start will need. May take long, and may be dropped anywhere.
+    async fn fetch(&self, spec: &ServerSpec) -> Result<(), AgentError>;
+
     /// Fails now for whatever a start would fail for later: an image, a program, a port, a name. Starts nothing.
     async fn prepare(&self, unit: Unit<'_>) -> Result<(), AgentError>;
 

@@ -133,7 +133,6 @@ impl Task {
                 biased;
                 () = shutdown.cancelled() => return,
                 exit = or_never(&mut self.exit) => self.ended(exit).await,
-                line = next_line(&mut self.lines) => self.heard_line(line).await,
                 result = or_never(&mut self.installation) => self.install_ended(result).await,
                 command = commands.recv() => match command {
                     None => return,
@@ -146,6 +145,8 @@ impl Task {
                     Some(command) => self.obey(command).await,
                 },
                 () = sleep_until(deadline) => self.time_has_come().await,
+                // Last: a game that floods its console must not keep anybody from stopping it.
+                line = next_line(&mut self.lines) => self.heard_line(line).await,
             }
         }
     }
@@ -324,7 +325,9 @@ impl Task {
         self.record_lease().await;
         if restart {
             let outcome = self.begin().await;
-            resumed.into_iter().for_each(|answer| reply(answer, outcome.clone()));
+            for answer in resumed {
+                reply(answer, outcome.clone());
+            }
         }
     }
 

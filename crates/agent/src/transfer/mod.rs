@@ -107,14 +107,14 @@ impl Transfers {
     pub(crate) fn submit(
         &self,
         node: Arc<Node>,
-        key: StepKey,
+        key: &StepKey,
         server: ServerId,
         action: TransferAction,
     ) -> BoxFuture<'static, Outcome> {
         let now = node.around.clock.now();
-        let transfer = self.transfer(&key, server, now);
-        let name = name(&key, &action);
-        if let Err(refused) = transfer.record().admit(&key, server, &action) {
+        let transfer = self.transfer(key, server, now);
+        let name = name(key, &action);
+        if let Err(refused) = transfer.record().admit(key, server, &action) {
             return Box::pin(async move { Outcome::Err(refused) });
         }
         if let Some(recorded) = transfer.record().result(&name, now) {
@@ -216,11 +216,15 @@ impl Transfer {
             drop(answer(before).await);
         }
         tracing::info!(transfer = %self.id, server = %self.server, step = name, "transfer: begins");
+        let again = may_be_repeated_after_failure(&action);
         let outcome = match self.perform(node, action, cancel).await {
             Ok(reply) => Outcome::Ok(reply),
             Err(error) => Outcome::Err(error),
         };
         tracing::info!(transfer = %self.id, step = name, ?outcome, "transfer: ends");
+        if again && matches!(outcome, Outcome::Err(_)) {
+            return outcome;
+        }
         self.keep(node, name, outcome).await
     }
 
@@ -263,7 +267,7 @@ impl Transfer {
             TransferAction::Measure => self.measure(node, cancel).await,
             TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files } => {
                 let target = Target { spec: *spec, epoch, source_fingerprint, ticket, phase: Phase::Preparing };
-                self.prepare_target(node, Order { target, bytes, files }).await
+                self.prepare_target(node, Order { target, bytes, files }, cancel).await
             }
             TransferAction::Precopy { door, max_freeze_ms, bandwidth_limit } => {
                 self.precopy(node, door, Duration::from_millis(max_freeze_ms), bandwidth_limit).await
@@ -301,12 +305,16 @@ fn takes_back(action: &TransferAction) -> bool {
     )
 }
 
+/// What takes something back is tried until it is done, also under the key that failed.
+fn may_be_repeated_after_failure(action: &TransferAction) -> bool {
+    takes_back(action) || matches!(action, TransferAction::FreeRetained)
+}
+
 /// Actions whose work may stop anywhere. The others are short, and half of them is worse than all.
 fn may_be_cut_short(action: &TransferAction) -> bool {
     matches!(
         action,
         TransferAction::Measure
-            | TransferAction::PrepareTarget { .. }
             | TransferAction::Precopy { .. }
             | TransferAction::StopSource { .. }
             | TransferAction::FinalCopy { .. }

@@ -94,7 +94,7 @@ impl Pace {
             files_done: now.files_done,
             round: now.round,
             rate_bytes_per_s: self.rate,
-            eta_s: if self.rate == 0 { 0 } else { left / self.rate },
+            eta_s: left.checked_div(self.rate).unwrap_or(0),
             predicted_freeze_ms,
         }
     }

@@ -17,7 +17,7 @@ use crate::layout::Place;
 use crate::node::{Node, remove_tree};
 use crate::server::OWNERSHIP;
 
-const REAP_EVERY: Duration = Duration::from_secs(60);
+const REAP_EVERY: Duration = Duration::from_mins(1);
 
 /// `expires.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use crate::server::Server;
 
 const TCP_PROBE: Duration = Duration::from_secs(1);
 /// A target that syncs gigabytes to a slow disk is silent for a while.
-const TARGET_SILENT: Duration = Duration::from_secs(120);
+const TARGET_SILENT: Duration = Duration::from_mins(2);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A copy under way: the connection, and what it has learnt.

@@ -6,15 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::transfer::{Fingerprint, Progress, ReceiverConfig, ReceiverLimits, Ticket};
+use ::transfer::{Fingerprint, Measure, Progress, ReceiverConfig, ReceiverLimits, Ticket};
 use model::agent_api::{AgentError, ErrorCode, Reply};
 use model::{Allocation, Permit, ServerSpec, ServerStatus};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Transfer;
-use super::fault::{conflict, of_engine};
+use super::fault::{cancelled, conflict, of_engine};
 use super::progress::{Reporter, millis};
 use super::record::{Phase, Target};
 use super::source::answers_tcp;
@@ -28,7 +29,7 @@ use crate::server::{Seen, Server};
 const RESERVE_BYTES: u64 = 64 << 20;
 const RESERVE_INODES: u64 = 1000;
 /// Between the last round of a copy and the stop of a patient game, a source has nothing to say.
-const SOURCE_SILENT: Duration = Duration::from_secs(20 * 60);
+const SOURCE_SILENT: Duration = Duration::from_mins(20);
 /// The word that all has arrived is on its way here and to the panel at once.
 const LAST_WORD: Duration = Duration::from_secs(10);
 const AFTER_A_FAILURE: Duration = Duration::from_millis(200);
@@ -49,7 +50,12 @@ pub(super) struct OpenDoor {
 }
 
 impl Transfer {
-    pub(super) async fn prepare_target(self: &Arc<Self>, node: &Node, order: Order) -> Result<Reply, AgentError> {
+    pub(super) async fn prepare_target(
+        self: &Arc<Self>,
+        node: &Node,
+        order: Order,
+        cancel: &CancellationToken,
+    ) -> Result<Reply, AgentError> {
         let phase = self.record().phase().cloned();
         if matches!(phase, Some(Phase::Starting | Phase::Started)) {
             return Err(conflict("it has been started here already"));
@@ -59,6 +65,10 @@ impl Transfer {
         }
         let spec = order.target.spec.clone();
         tracing::info!(transfer = %self.id, server = %self.server, bytes = order.bytes, "transfer: preparing the target");
+        // An image may take minutes. It is the only part that is cut short: the rest makes things, and half of one of
+        // them would be found by nobody.
+        let fetched = cancel.run_until_cancelled(node.around.runtime.fetch(&spec)).await;
+        fetched.unwrap_or_else(|| Err(cancelled()))?;
         self.update(node, |record| record.target = Some(order.target)).await?;
         match self.make_ready(node, &spec, order.bytes, order.files).await {
             Ok(()) => {}
@@ -217,8 +227,12 @@ impl Transfer {
 
     /// Nothing of this transfer stays. It was not for players yet, so what runs may be ended at once.
     pub(super) async fn abort_target(&self, node: &Node) -> Result<Reply, AgentError> {
-        self.update(node, |record| record.aborted = true).await?;
         tracing::info!(transfer = %self.id, server = %self.server, "transfer: aborted, taking everything back");
+        let noted = self.update(node, |record| record.aborted = true).await;
+        // On a disk that this transfer has filled nothing can be noted before something is removed.
+        if noted.as_ref().is_err_and(|error| error.code != ErrorCode::NoSpace) {
+            noted?;
+        }
         self.clear_target(node).await?;
         Ok(Reply::Done)
     }
@@ -227,6 +241,7 @@ impl Transfer {
     pub(super) async fn clear_target(&self, node: &Node) -> Result<(), AgentError> {
         *self.door.lock().await = None;
         let Some(target) = self.record().target.clone() else { return Ok(()) };
+        remove_tree(&node.layout.staging_of(self.id)).await?;
         if let Ok(server) = node.server(self.server) {
             let epoch = server.observation().epoch;
             if epoch > target.epoch {
@@ -237,7 +252,6 @@ impl Transfer {
         }
         node.let_go(self.server).await?;
         remove_tree(&node.layout.place(self.server).home).await?;
-        remove_tree(&node.layout.staging_of(self.id)).await?;
         self.update(node, |record| record.target = None).await
     }
 
@@ -260,7 +274,7 @@ fn spec_epoch() -> model::Epoch {
 async fn check_room(staging: &Path, beneath: &Path, bytes: u64, files: u64) -> Result<(), AgentError> {
     let (staging, dir) = (staging.to_owned(), beneath.to_owned());
     let looked = disk::blocking(move || {
-        let staged = if staging.exists() { ::transfer::measure(&staging).unwrap_or_default() } else { Default::default() };
+        let staged = if staging.exists() { ::transfer::measure(&staging).unwrap_or_default() } else { Measure::default() };
         Ok((room(&dir)?, staged))
     });
     let (room, staged) = looked.await.map_err(|e| disk::failed("look at", beneath, &e))?;

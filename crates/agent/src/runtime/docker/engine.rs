@@ -15,7 +15,7 @@ use model::agent_api::{AgentError, ErrorCode};
 use tokio::io::AsyncWriteExt;
 
 const CALL_SECONDS: u64 = 60;
-const PULL: Duration = Duration::from_secs(15 * 60);
+const PULL: Duration = Duration::from_mins(15);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A Docker engine.

@@ -18,7 +18,7 @@ use crate::layout::Place;
 use crate::runtime::Unit;
 use crate::runtime::lines::Lines;
 
-const AT_MOST: Duration = Duration::from_secs(3600);
+const AT_MOST: Duration = Duration::from_hours(1);
 
 pub(super) fn name(server: ServerId) -> String {
     format!("bp-install-{server}")

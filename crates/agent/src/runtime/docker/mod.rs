@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ImageInspect};
 use futures_util::StreamExt;
 use model::agent_api::{AgentError, ErrorCode};
-use model::{Clock, RuntimeKind, ServerId, StopHow, Timestamp};
+use model::{Clock, RuntimeKind, ServerId, ServerSpec, StopHow, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -88,6 +88,10 @@ impl Containers {
 impl Runtime for Containers {
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Docker
+    }
+
+    async fn fetch(&self, spec: &ServerSpec) -> Result<(), AgentError> {
+        self.engine.image(&spec.image).await.map(drop)
     }
 
     async fn prepare(&self, unit: Unit<'_>) -> Result<(), AgentError> {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::agent_api::{AgentError, ErrorCode};
-use model::{Clock, Epoch, RuntimeKind, ServerId, StopHow, Timestamp};
+use model::{Clock, Epoch, RuntimeKind, ServerId, ServerSpec, StopHow, Timestamp};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
@@ -116,6 +116,10 @@ impl Processes {
 impl Runtime for Processes {
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Process
+    }
+
+    async fn fetch(&self, _spec: &ServerSpec) -> Result<(), AgentError> {
+        Ok(())
     }
 
     async fn prepare(&self, unit: Unit<'_>) -> Result<(), AgentError> {
