@@ -22,9 +22,9 @@ const ATTEMPTS: u32 = 3;
 /// Between attempts; doubled each time.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long one wait lasts before the row is looked at again: the server may have been deleted meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// For the installation itself: it may fetch a game.
-const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+const PATIENCE: Duration = Duration::from_hours(2);
 
 /// Goes on with all installations that an earlier run of the panel left.
 pub(crate) async fn resume(app: &App) -> Result<(), DbError> {

@@ -52,6 +52,23 @@ pub async fn run(
     shutdown: CancellationToken,
     ready: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), StartError> {
+    let Prepared { listener, address, app, link } = prepare(config, shutdown.clone()).await?;
+    ready(address);
+    serve(listener, router(app.clone(), link), &shutdown).await?;
+    end(app).await;
+    Ok(())
+}
+
+/// A panel that is ready to answer.
+struct Prepared {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: App,
+    link: Link,
+}
+
+/// Opens everything and goes on with what an earlier run has left.
+async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared, StartError> {
     make_private_dir(&config.data_dir)?;
     let db = Db::open_sqlite(&config.data_dir.join("panel.db")).await?;
     first_key(&db, &config.data_dir).await?;
@@ -63,12 +80,8 @@ pub async fn run(
     servers::servers_unlock_requests(&mut *app.db.acquire().await?).await?;
     app.migrations.resume().await?;
     install::resume(&app).await?;
-
     tracing::info!(%address, data = %config.data_dir.display(), "panel is up");
-    ready(address);
-    serve(listener, router(app.clone(), link), &shutdown).await?;
-    end(&app).await;
-    Ok(())
+    Ok(Prepared { listener, address, app, link })
 }
 
 /// All routes: the API and the agents' socket.
@@ -98,13 +111,8 @@ fn assemble(
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
     };
-    let migrations = Migrations::new(
-        db.clone(),
-        Arc::clone(&agents),
-        Arc::clone(&clock),
-        Arc::clone(&permits),
-        Arc::clone(&events),
-    );
+    let migrations =
+        Migrations::new(db.clone(), Arc::clone(&agents), Arc::clone(&clock), Arc::clone(&permits), Arc::clone(&events));
     let app = App {
         db,
         agents,
@@ -137,7 +145,7 @@ async fn serve(listener: TcpListener, router: Router, shutdown: &CancellationTok
     }
 }
 
-async fn end(app: &App) {
+async fn end(app: App) {
     app.migrations.shut_down().await;
     app.tasks.close();
     if timeout(DRAIN, app.tasks.wait()).await.is_err() {

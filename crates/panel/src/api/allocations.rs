@@ -24,9 +24,7 @@ const MOST_PORTS: usize = 1000;
 pub(super) struct Doc;
 
 pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/admin/allocations", get(list).post(create))
-        .route("/admin/allocations/{id}", delete(remove))
+    Router::new().route("/admin/allocations", get(list).post(create)).route("/admin/allocations/{id}", delete(remove))
 }
 
 /// Addresses to add.
@@ -103,8 +101,11 @@ async fn create(
     admin.may("admin.allocations.create")?;
     let (new, raw) = (body.value, body.raw);
     let ports = ports(&new.ports)?;
-    let ip: IpAddr =
-        new.ip_address.trim().parse().map_err(|_| ApiError::invalid("ip_address", "must be an IPv4 or IPv6 address"))?;
+    let ip: IpAddr = new
+        .ip_address
+        .trim()
+        .parse()
+        .map_err(|_| ApiError::invalid("ip_address", "must be an IPv4 or IPv6 address"))?;
     let work = async {
         let mut tx = app.db.begin().await?;
         let rows = insert(&mut tx, &new, ip, &ports).await?;

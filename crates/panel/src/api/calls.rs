@@ -12,11 +12,11 @@ use crate::app::App;
 /// For what an agent answers at once.
 pub(crate) const QUICK: Duration = Duration::from_secs(15);
 /// For removing the files of a server.
-pub(crate) const REMOVE: Duration = Duration::from_secs(300);
+pub(crate) const REMOVE: Duration = Duration::from_mins(5);
 /// For a start: an image may have to be looked at, never fetched.
-pub(crate) const START: Duration = Duration::from_secs(60);
+pub(crate) const START: Duration = Duration::from_mins(1);
 /// For a stop: longer than the patience that any spec has.
-pub(crate) const STOP: Duration = Duration::from_secs(300);
+pub(crate) const STOP: Duration = Duration::from_mins(5);
 
 /// Asks the agent of `node`. What takes longer than `patience` counts as lost: it may be done or not.
 pub(crate) async fn call(app: &App, node: NodeId, request: Request, patience: Duration) -> Result<Reply, CallError> {

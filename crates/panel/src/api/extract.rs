@@ -218,8 +218,18 @@ mod tests {
             ("limits", "missing field `disk` at line 1 column 2", "limits.disk", "is required"),
             (".", "unknown field `x`, expected `y` at line 1 column 4", "x", "is not known; expected `y`"),
             ("x", "unknown field `x`, there are no fields at line 1", "x", "is not known, there are no fields"),
-            ("port", "invalid type: string \"a\", expected u16 at line 3 column 1", "port", "invalid type: string \"a\", expected u16"),
-            (".", "invalid type: sequence, expected struct A at line 1 column 0", "body", "invalid type: sequence, expected struct A"),
+            (
+                "port",
+                "invalid type: string \"a\", expected u16 at line 3 column 1",
+                "port",
+                "invalid type: string \"a\", expected u16",
+            ),
+            (
+                ".",
+                "invalid type: sequence, expected struct A at line 1 column 0",
+                "body",
+                "invalid type: sequence, expected struct A",
+            ),
         ] {
             assert_eq!(blame(path, complaint), (field.to_owned(), problem.to_owned()));
         }

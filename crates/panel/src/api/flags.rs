@@ -17,9 +17,7 @@ use crate::db::{DbError, audit, flags};
 pub(super) struct Doc;
 
 pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/admin/feature-flags", get(list))
-        .route("/admin/feature-flags/{name}", get(show).patch(set))
+    Router::new().route("/admin/feature-flags", get(list)).route("/admin/feature-flags/{name}", get(show).patch(set))
 }
 
 /// A feature flag.

@@ -30,7 +30,8 @@ impl FromRequestParts<App> for Idempotency {
     async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, ApiError> {
         let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
         let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= MAX_LENGTH);
-        let key = key.ok_or_else(|| ApiError::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
+        let key =
+            key.ok_or_else(|| ApiError::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))?;
         Ok(Self(Some(key.to_owned())))
     }
 }

@@ -21,9 +21,7 @@ use crate::db::{DbError, audit};
 pub(super) struct Doc;
 
 pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/admin/api-keys", get(list).post(create))
-        .route("/admin/api-keys/{id}", delete(remove))
+    Router::new().route("/admin/api-keys", get(list).post(create)).route("/admin/api-keys/{id}", delete(remove))
 }
 
 /// A key to make.
@@ -117,7 +115,8 @@ async fn create(State(app): State<App>, admin: Admin, body: Body<NewKey>) -> Res
 
 fn scope_problem(admin: &Admin, index: usize, scope: &str) -> Option<check::Problem> {
     let words = scope.strip_suffix(".*").unwrap_or(scope);
-    let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'-' | b'_'));
+    let word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'-' | b'_'));
     let problem = if scope != "*" && !words.split('.').all(word) {
         "is no permission; write admin.servers.transfer, admin.servers.* or *"
     } else if admin.may(scope).is_err() {

@@ -14,7 +14,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
 
 use super::views::{ErrorBody, ErrorInfo};
-use super::{allocations, eggs, flags, health, keys, nodes, power, servers};
+use super::{allocations, eggs, flags, health, keys, nodes, power, servers, transfers};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -59,6 +59,7 @@ fn document_value() -> utoipa::openapi::OpenApi {
         eggs::Doc::openapi(),
         servers::Doc::openapi(),
         power::Doc::openapi(),
+        transfers::Doc::openapi(),
         flags::Doc::openapi(),
         keys::Doc::openapi(),
         health::Doc::openapi(),

@@ -17,8 +17,8 @@ use serde_json::json;
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
-use super::servers::{ServerView, load, locked};
 use super::extract::Numbers;
+use super::servers::{ServerView, load, locked};
 use super::views::One;
 use super::{Admin, Answer, ApiError, Body, Id, Idempotency, calls, chain};
 use crate::app::App;
@@ -134,10 +134,9 @@ fn admissible(server: &Server) -> Result<(), ApiError> {
         return Err(locked());
     }
     match server.status {
-        ServerStatus::Installing => Err(ApiError::conflict(
-            "server_installing",
-            "The server is being installed. Wait for the end of it.",
-        )),
+        ServerStatus::Installing => {
+            Err(ApiError::conflict("server_installing", "The server is being installed. Wait for the end of it."))
+        }
         ServerStatus::InstallFailed => Err(ApiError::conflict(
             "server_not_installed",
             "The server's installation failed; the panel's log says why. Delete it and make it again.",

@@ -226,8 +226,7 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
     if node.cordoned {
         return Err(ApiError::conflict("node_cordoned", "This node takes no new servers. Choose another one."));
     }
-    let limits =
-        Limits { memory_mb: new.memory_limit, disk_mb: new.disk_limit, cpu_percent: new.cpu_limit };
+    let limits = Limits { memory_mb: new.memory_limit, disk_mb: new.disk_limit, cpu_percent: new.cpu_limit };
     has_room(tx, &node, limits).await?;
     let allocation = choose_allocation(tx, &node, new.allocation_id).await?;
     let server = Server {
@@ -285,11 +284,7 @@ async fn has_room(tx: &mut Conn, node: &Node, limits: Limits) -> Result<(), ApiE
     Err(short.into_iter().fold(error, |error, (name, numbers)| error.detail(&name, numbers)))
 }
 
-async fn choose_allocation(
-    tx: &mut Conn,
-    node: &Node,
-    wanted: Option<AllocationId>,
-) -> Result<AllocationId, ApiError> {
+async fn choose_allocation(tx: &mut Conn, node: &Node, wanted: Option<AllocationId>) -> Result<AllocationId, ApiError> {
     let Some(id) = wanted else {
         let free = allocations::allocation_free(tx, node.id, None).await?;
         let message = format!("Node {} has no free allocation. Add some to it.", node.name);

@@ -136,11 +136,7 @@ pub async fn allocations_of(conn: &mut Conn, server: ServerId) -> Result<Vec<All
 }
 
 /// A free allocation of `node`: one with `port` if there is one, else the lowest.
-pub async fn allocation_free(
-    conn: &mut Conn,
-    node: NodeId,
-    port: Option<u16>,
-) -> Result<Option<Allocation>, DbError> {
+pub async fn allocation_free(conn: &mut Conn, node: NodeId, port: Option<u16>) -> Result<Option<Allocation>, DbError> {
     let sql = "SELECT * FROM allocations WHERE node_id = $1 AND server_id IS NULL AND reserved_by IS NULL
                ORDER BY (CASE WHEN port = $2 THEN 0 ELSE 1 END), port, ip_address LIMIT 1";
     let select = sqlx::query_as::<_, Row>(sql).bind(node.to_string()).bind(port.map_or(-1, i64::from));

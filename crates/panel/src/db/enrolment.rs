@@ -30,12 +30,7 @@ impl Token {
 }
 
 /// Makes a token for `node`. Unused ones of that node are worth nothing from now on.
-pub async fn token_insert(
-    tx: &mut Conn,
-    node: NodeId,
-    token_hash: &str,
-    expires_at: Timestamp,
-) -> Result<(), DbError> {
+pub async fn token_insert(tx: &mut Conn, node: NodeId, token_hash: &str, expires_at: Timestamp) -> Result<(), DbError> {
     let unused = "DELETE FROM enrolment_tokens WHERE node_id = $1 AND secret_hash IS NULL";
     sqlx::query(unused).bind(node.to_string()).execute(&mut *tx).await?;
     let sql = "INSERT INTO enrolment_tokens (token_hash, node_id, expires_at) VALUES ($1, $2, $3)";

@@ -52,7 +52,8 @@ impl TryFrom<Row> for ApiKey {
 
 /// Writes a new key down.
 pub async fn key_insert(conn: &mut Conn, key: &ApiKey) -> Result<(), DbError> {
-    let sql = "INSERT INTO api_keys (id, name, key_hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql =
+        "INSERT INTO api_keys (id, name, key_hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
     let insert = sqlx::query(sql).bind(key.id.to_string()).bind(key.name.clone()).bind(key.key_hash.clone());
     let insert = insert.bind(to_json("api_keys.scopes", &key.scopes)?).bind(to_ms(key.created_at));
     insert.bind(key.expires_at.map(to_ms)).execute(conn).await?;
@@ -68,8 +69,7 @@ pub async fn key_by_hash(conn: &mut Conn, hash: &str) -> Result<Option<ApiKey>, 
 /// All keys, oldest first.
 pub async fn keys_list(conn: &mut Conn, paging: Paging) -> Result<Page<ApiKey>, DbError> {
     let sql = "SELECT * FROM api_keys ORDER BY created_at, id LIMIT $1 OFFSET $2";
-    let rows: Vec<Row> =
-        sqlx::query_as(sql).bind(paging.limit()).bind(paging.offset()).fetch_all(&mut *conn).await?;
+    let rows: Vec<Row> = sqlx::query_as(sql).bind(paging.limit()).bind(paging.offset()).fetch_all(&mut *conn).await?;
     let total = keys_count(conn).await?;
     Ok(Page { items: rows.into_iter().map(ApiKey::try_from).collect::<Result<_, _>>()?, total })
 }

@@ -94,7 +94,8 @@ impl Db {
 
     async fn migrate(&self) -> Result<(), DbError> {
         let mut conn = self.acquire().await?;
-        match MIGRATIONS.run(&mut *conn).await {
+        // Not `run`: its future is `Send` for one lifetime only, and whoever awaits it cannot be spawned.
+        match MIGRATIONS.run_direct(None, &mut *conn, false).await {
             Ok(()) => Ok(()),
             Err(sqlx::migrate::MigrateError::VersionMissing(found)) => {
                 let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -132,10 +133,14 @@ fn sqlite_url(path: &Path) -> String {
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => url.push(char::from(*byte)),
-            byte => url.push_str(&format!("%{byte:02X}")),
+            byte => url.extend(['%', hex(byte >> 4), hex(byte & 15)]),
         }
     }
     url + "?mode=rwc"
+}
+
+fn hex(nibble: u8) -> char {
+    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
 }
 
 /// The from-state of a transition is in its `WHERE`: no row means that it was not in that state.

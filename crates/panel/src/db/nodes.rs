@@ -96,7 +96,8 @@ pub const SORTS: &[&str] = &["created_at", "name", "memory_mb", "disk_mb", "cpu_
 
 /// Writes a new node down. Its name must be free ([`DbError::Conflict`]).
 pub async fn node_insert(conn: &mut Conn, node: &Node) -> Result<(), DbError> {
-    let sql = "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql =
+        "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
     let insert = sqlx::query(sql).bind(node.id.to_string()).bind(node.name.clone()).bind(to_i64(node.memory_mb));
     let insert = insert.bind(to_i64(node.disk_mb)).bind(to_i64(node.cpu_percent)).bind(to_ms(node.created_at));
     insert.execute(conn).await?;

@@ -5,9 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{
-    EggId, Epoch, Limits, NodeId, ServerId, ServerObservation, ServerStatus, Timestamp, TransferState,
-};
+use model::{EggId, Epoch, Limits, NodeId, ServerId, ServerObservation, ServerStatus, Timestamp, TransferState};
 use sqlx::AssertSqlSafe;
 
 use super::{

@@ -15,7 +15,8 @@ async fn fresh() -> (tempfile::TempDir, Db) {
 async fn any_reads_bigint_text_null_count_and_returning() {
     let (_dir, db) = fresh().await;
     let mut conn = db.acquire().await.unwrap();
-    let sql = "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at) VALUES ($1, $2, $3, $3, $3, $4)
+    let sql =
+        "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at) VALUES ($1, $2, $3, $3, $3, $4)
                RETURNING id, memory_mb, runtime, last_seen_at";
     let row = sqlx::query(sql).bind("n").bind("name").bind(5_i64).bind(i64::MAX).fetch_one(&mut *conn).await.unwrap();
     assert_eq!(row.get::<String, _>("id"), "n");
@@ -31,7 +32,8 @@ async fn any_reads_bigint_text_null_count_and_returning() {
     let null: Option<i64> = None;
     let done = sqlx::query("UPDATE nodes SET last_seen_at = $1 WHERE id = $2").bind(null).bind("n");
     exactly_one(&done.execute(&mut *conn).await.unwrap()).unwrap();
-    let done = sqlx::query("UPDATE nodes SET cordoned = 1 WHERE id = $1").bind("other").execute(&mut *conn).await.unwrap();
+    let done =
+        sqlx::query("UPDATE nodes SET cordoned = 1 WHERE id = $1").bind("other").execute(&mut *conn).await.unwrap();
     assert!(matches!(exactly_one(&done), Err(DbError::Conflict)));
 }
 

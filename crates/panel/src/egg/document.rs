@@ -172,7 +172,8 @@ fn done(startup: Option<&Value>, warnings: &mut Vec<String>) -> Result<Vec<Strin
     };
     let (patterns, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with("regex:"));
     for pattern in patterns {
-        warnings.push(format!("config.startup.done: `{pattern}` is not matched; it is not taken as a sign of being up"));
+        warnings
+            .push(format!("config.startup.done: `{pattern}` is not matched; it is not taken as a sign of being up"));
     }
     Ok(lines.into_iter().filter(|line| !line.is_empty()).collect())
 }

@@ -162,9 +162,7 @@ impl Rule {
         match self {
             Self::Required | Self::Neutral | Self::Unknown(_) => Ok(()),
             Self::Integer => must(value.parse::<i64>().is_ok(), || "must be a whole number".to_owned()),
-            Self::Numeric => {
-                must(value.parse::<f64>().is_ok_and(f64::is_finite), || "must be a number".to_owned())
-            }
+            Self::Numeric => must(value.parse::<f64>().is_ok_and(f64::is_finite), || "must be a number".to_owned()),
             Self::Boolean => {
                 must(matches!(value, "0" | "1" | "true" | "false"), || "must be 0, 1, true or false".to_owned())
             }

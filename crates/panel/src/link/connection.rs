@@ -70,7 +70,9 @@ async fn converse(link: &Link, node: NodeId, socket: WebSocket) {
     if !matches!(timeout(CLOSE_PATIENCE, sink.send(frame)).await, Ok(Ok(()))) {
         tracing::trace!(%node, "the goodbye was not heard");
     }
-    seen(link, node).await;
+    if !seen(link, node).await {
+        tracing::info!(%node, "its node is no more");
+    }
 }
 
 /// Takes what the agent says until it says nothing for too long.
@@ -91,7 +93,9 @@ async fn read(link: &Link, node: NodeId, peer: &Peer, mut stream: SplitStream<We
         }
         if seen_at.elapsed() > SEEN_GRAIN {
             seen_at = Instant::now();
-            seen(link, node).await;
+            if !seen(link, node).await {
+                return Refusal::new(4401, "the node was deleted");
+            }
         }
     }
 }
@@ -145,15 +149,19 @@ async fn observe(link: &Link, node: NodeId, seen: &[ServerObservation]) {
     }
 }
 
-async fn seen(link: &Link, node: NodeId) {
+/// Writes down that the agent was heard of. Answers whether there still is such a node.
+async fn seen(link: &Link, node: NodeId) -> bool {
     let record = async {
         let mut conn = link.db.acquire().await?;
         nodes::node_seen(&mut conn, node, link.clock.now()).await
     };
     match record.await {
-        // A node that was deleted while its agent was connected.
-        Ok(()) | Err(DbError::NotFound) => {}
-        Err(error) => tracing::warn!(%node, error = chain(&error), "last_seen_at could not be recorded"),
+        Ok(()) => true,
+        Err(DbError::NotFound) => false,
+        Err(error) => {
+            tracing::warn!(%node, error = chain(&error), "last_seen_at could not be recorded");
+            true
+        }
     }
 }
 

@@ -88,13 +88,15 @@ pub(super) async fn greet(
         Credential::Agent(node) => node,
         Credential::Token(token) => {
             let secret = hello.secret.as_deref().filter(|secret| SECRET_LENGTH.contains(&secret.len()));
-            let secret = secret.ok_or_else(|| Refusal::new(4400, "an enrolment needs a secret of 32 to 256 characters"))?;
+            let secret =
+                secret.ok_or_else(|| Refusal::new(4400, "an enrolment needs a secret of 32 to 256 characters"))?;
             enrolment::token_use(&mut tx, &token, &sha256_hex(secret)).await.map_err(|error| match error {
                 DbError::Conflict => Refusal::new(4401, "another agent has used this token; make a new one"),
                 error => error.into(),
             })?;
             let details = serde_json::json!({"host": hello.host, "fingerprint": hello.fingerprint});
-            audit::audit(&mut tx, now, &format!("agent:{}", token.node_id), "node.enrol", token.node_id, &details).await?;
+            audit::audit(&mut tx, now, &format!("agent:{}", token.node_id), "node.enrol", token.node_id, &details)
+                .await?;
             token.node_id
         }
     };
@@ -145,9 +147,10 @@ fn check(hello: &Hello) -> Result<(), Refusal> {
     if hello.fingerprint.len() != 64 || !hello.fingerprint.as_bytes().iter().all(hex) {
         return Err(Refusal::new(4400, "the fingerprint is not a SHA-256 in lower-case hex"));
     }
-    let port = hello.data_address.rsplit_once(':').and_then(|(host, port)| {
-        port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty())
-    });
+    let port = hello
+        .data_address
+        .rsplit_once(':')
+        .and_then(|(host, port)| port.parse::<u16>().ok().filter(|port| *port != 0 && !host.is_empty()));
     if port.is_none() {
         return Err(Refusal::new(4400, "the data address is not host:port"));
     }

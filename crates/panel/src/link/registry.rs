@@ -1,4 +1,4 @@
-//! Which agents are connected, and the calls that wait for them: `panel::agent::Agents` over WebSockets.
+//! Which agents are connected, and the calls that wait for them: [`Agents`] over sockets.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,15 +77,6 @@ impl Registry {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Ends the connection of a node that is no more.
-    pub fn evict(&self, node: NodeId) {
-        let peer = lock(&self.peers).remove(&node);
-        if let Some(peer) = peer {
-            peer.close();
-            self.changes.send_modify(|changes| *changes += 1);
-        }
-    }
-
     fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
         lock(&self.peers).get(&node).map(Arc::clone)
     }
@@ -95,9 +86,8 @@ impl Peer {
     /// Hands an answer to the call that waits for it. One that nobody waits for was given up by its caller.
     pub(super) fn answer(&self, id: u64, outcome: Outcome) {
         let waiting = lock(&self.pending).as_mut().and_then(|pending| pending.remove(&id));
-        match waiting.map(|waiting| waiting.send(outcome)) {
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => tracing::debug!(node = %self.node, id, "an answer that nobody waits for"),
+        if !waiting.is_some_and(|waiting| waiting.send(outcome).is_ok()) {
+            tracing::debug!(node = %self.node, id, "an answer that nobody waits for");
         }
     }
 

@@ -1,0 +1,15 @@
+//! The panel as its users and agents meet it: a real panel on a free port of loopback, a real database in a directory
+//! of its own, agents that speak the real protocol over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
+#![allow(missing_docs, reason = "tests document themselves by their names")]
+
+mod agent;
+mod auth;
+mod eggs;
+mod harness;
+mod idempotency;
+mod link;
+mod openapi;
+mod places;
+mod power;
+mod servers;
