@@ -193,7 +193,7 @@ fn show(client: &Client, transfer: &Value) {
         return;
     }
     for (name, text) in facts(transfer) {
-        output::line(format!("{name:22}{text}"));
+        output::line(format!("{name:24}{text}"));
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn follow(api: &Api, id: &str, stop: &Stop, view: &mut dyn View) -> R
     let (mut progress, mut asked) = (transfer["progress"].clone(), Instant::now());
     loop {
         view.show(&transfer, &progress);
-        if matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck")) {
+        if is_over(&transfer) {
             return Ok(Watched::Over(transfer));
         }
         if stop.is_requested() {
@@ -83,6 +83,12 @@ pub(crate) fn follow(api: &Api, id: &str, stop: &Stop, view: &mut dyn View) -> R
             }
         }
     }
+}
+
+/// A final state may show a moment before everything about the end is written down.
+fn is_over(transfer: &Value) -> bool {
+    matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck"))
+        && !transfer["finished_at"].is_null()
 }
 
 /// Asks for the transfer; none if the panel is away, which is bearable for a while.

@@ -230,7 +230,8 @@ impl House {
 
     fn end(&mut self) {
         if let Err(e) = self.stop_game() {
-            tracing::warn!("the game could not be stopped in good order: {e:#}");
+            // In the middle of a move the panel refuses it. Then the game is asked by signal, below.
+            tracing::info!("the game is not stopped through the panel: {e:#}");
         }
         for process in self.daemons.drain(..).chain(self.panel.take()) {
             end_process(process);

@@ -139,7 +139,7 @@ impl Demo<'_> {
         let transfer = self.transfer(house, api, up, &player)?;
         if exit_of(&transfer) != Exit::Done {
             for (name, text) in facts(&transfer) {
-                output::note(format!("  {name:22}{text}"));
+                output::note(format!("  {name:24}{text}"));
             }
             return Ok(exit_of(&transfer));
         }
