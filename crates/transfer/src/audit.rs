@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Advice, Mode, OFlags, fadvise};
+use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -88,8 +88,7 @@ impl Reader<'_> {
         let failed = |e| unreadable(path, e);
         let file = sys::open_beneath(self.top, path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
         let file = file.map_err(failed)?;
-        // A hint; without it the file is read all the same.
-        drop(fadvise(&file, 0, None, Advice::Sequential));
+
         let (mut hash, end, mut next) = (ContentHash::new(stat.size), blocks(stat.size), 0);
         let mut runs = Vec::new();
         if stat.sparse {

@@ -12,6 +12,8 @@ mod basis;
 mod content;
 mod door;
 mod fit;
+#[cfg(test)]
+mod hostile;
 mod judge;
 mod listener;
 mod metadata;

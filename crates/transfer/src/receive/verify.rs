@@ -141,8 +141,8 @@ fn reread_file(shared: &Shared, job: &Job, buffer: &mut [u8]) -> Result<Verified
         Err(e) => return Err(failed(e)),
     };
     let stat = Stat::of_file(file.as_fd()).map_err(failed)?;
-    // Only a hint to the kernel, but it is what makes this a reading of the disk.
-    drop(fadvise(&file, 0, None, Advice::DontNeed));
+    // This is what makes it a reading of the disk.
+    fadvise(&file, 0, None, Advice::DontNeed).map_err(failed)?;
     let mut verified = Verified { found: true, one: None };
     let end = blocks(stat.size.min(job.size));
     for range in &job.ranges {

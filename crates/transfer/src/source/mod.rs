@@ -118,7 +118,11 @@ impl Source {
         let mut session = self.session.take().ok_or_else(spent)?;
         let abandoned = session.link.ended().clone().drop_guard();
         let task = tokio::task::spawn_blocking(move || {
-            let outcome = work(&mut session);
+            let outcome = match work(&mut session) {
+                // Nobody asked for an end, or nobody would be listening: the link ended under our hands.
+                Err(Error::Cancelled) => Err(session.why_ended()),
+                other => other,
+            };
             (session, outcome)
         });
         let (session, outcome) = task.await.map_err(|e| Error::Protocol(format!("a worker panicked: {e}")))?;

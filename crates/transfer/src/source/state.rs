@@ -20,7 +20,7 @@ use crate::{
     store::{LeafStore, Leaves},
     sys::{self, Stamp},
     walk::{Stat, Tree},
-    wire::{Kind, Meta},
+    wire::{Kind, Meta, ToSource},
 };
 
 /// A connection and what goes over it.
@@ -30,6 +30,19 @@ pub(super) struct Session {
     pub(super) progress: Arc<Progress>,
     pub(super) started: Instant,
     pub(super) totals: Sums,
+}
+
+impl Session {
+    /// What the receiver said last, or how its connection broke.
+    pub(super) fn why_ended(&mut self) -> Error {
+        loop {
+            match self.link.receive_blocking().and_then(|frame| frame.message()) {
+                Ok(ToSource::Failed(failure)) => return failure.into(),
+                Ok(_) => {}
+                Err(e) => return e,
+            }
+        }
+    }
 }
 
 /// Over all rounds so far.

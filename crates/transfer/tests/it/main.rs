@@ -1,0 +1,8 @@
+//! The engine from outside: two ends over loopback, real files, and peers that mean harm.
+#![allow(clippy::unwrap_used)]
+
+mod base;
+mod fidelity;
+mod no_lost_write;
+mod support;
+mod trouble;
