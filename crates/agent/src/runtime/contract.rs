@@ -199,7 +199,7 @@ async fn containers_keep_the_contract() {
         return; // No engine to check against.
     };
     let agent = format!("contract-{}", std::process::id());
-    let connect = || Containers::connect(&socket, "0:0", agent.clone(), Arc::new(SystemClock));
+    let connect = || Containers::connect(&socket, "1000:1000", agent.clone(), Arc::new(SystemClock));
     let (runtime, anew) = (connect().await.unwrap(), connect().await.unwrap());
     check(Ground::new(Arc::new(runtime), Arc::new(anew), &image)).await;
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(super) struct Order {
 /// A door that is open for the source.
 pub(super) struct OpenDoor {
     received: watch::Receiver<bool>,
-    _task: AbortOnDropHandle<()>,
+    _task: AbortOnDropHandle<Option<()>>,
     _reporter: Reporter,
 }
 
@@ -126,14 +126,16 @@ impl Transfer {
         let door = node.listener.expect(ticket, Some(source), config);
         let (word, received) = watch::channel(matches!(target.phase, Phase::Received { .. }));
         let path = node.layout.record_of(self.id);
-        let task = AbortOnDropHandle::new(tokio::spawn(Arc::clone(self).keep_door(path, door, word)));
+        let (keeper, shutdown) = (Arc::clone(self), node.around.shutdown.clone());
+        let task = async move { shutdown.run_until_cancelled(keeper.keep_door(path, door, word)).await };
+        let task = AbortOnDropHandle::new(tokio::spawn(task));
         let reporter = Reporter::start(self.id, progress, node.around.news.clone());
         *slot = Some(OpenDoor { received, _task: task, _reporter: reporter });
         Ok(())
     }
 
     /// Notes each complete delivery. There may be several: a source that did not hear our last word sends again.
-    async fn keep_door(self: Arc<Self>, path: std::path::PathBuf, mut door: ::transfer::Door, word: watch::Sender<bool>) {
+    async fn keep_door(&self, path: PathBuf, mut door: ::transfer::Door, word: watch::Sender<bool>) {
         loop {
             match door.wait().await {
                 Ok(received) => {
