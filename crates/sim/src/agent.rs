@@ -1,0 +1,497 @@
+//! The agents of the world: the contract of `model::agent_api`, kept by a few lines over values.
+//!
+//! A command goes on when its caller has gone, a repeat of it gets the recorded answer or joins, and what an agent
+//! wrote down survives it. That is all that makes retries safe, so nothing here is lenient.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request, StepKey, TransferAction};
+use model::{CopyProgress, CopyReceipt, Epoch, FreezePrediction, NodeId, Permit, ServerId, TransferId};
+use panel::agent::{Agents, CallError};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::fault::{Fault, Side, When};
+use crate::world::{Copy, Lease, Node, Order, Staging, State, Stopped, Working, World};
+
+/// What one way of a message takes.
+const WIRE: Duration = Duration::from_millis(2);
+const AGAIN: Duration = Duration::from_secs(2);
+
+type Done = Result<Reply, AgentError>;
+
+#[async_trait]
+impl Agents for World {
+    async fn call(&self, node: NodeId, request: Request) -> Result<Reply, CallError> {
+        if !self.is_online(node) {
+            return Err(CallError::Offline);
+        }
+        sleep(WIRE).await;
+        self.state().hear(node);
+        match request {
+            Request::Ping => self.ping(node),
+            Request::Transfer { key, server_id, action } => self.command(node, key, server_id, action).await,
+            other => Err(refuse(ErrorCode::Unsupported, &format!("{other:?}"))),
+        }
+    }
+
+    fn is_online(&self, node: NodeId) -> bool {
+        self.state().nodes.get(&node).is_some_and(|node| node.online)
+    }
+
+    async fn wait_online(&self, node: NodeId) {
+        let mut changes = self.online.subscribe();
+        while !self.is_online(node) {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl World {
+    fn ping(&self, node: NodeId) -> Result<Reply, CallError> {
+        if self.is_online(node) { Ok(Reply::Done) } else { Err(CallError::Lost) }
+    }
+
+    async fn command(
+        &self,
+        node: NodeId,
+        key: StepKey,
+        server: ServerId,
+        action: TransferAction,
+    ) -> Result<Reply, CallError> {
+        let fault = self.state().fault_for(node, &key, &action);
+        let life = self.life(node);
+        match fault {
+            Some(Fault::Refuse(code)) => return self.refuse_on_record(node, &key, code),
+            Some(Fault::LoseRequest) => return Err(CallError::Lost),
+            Some(Fault::CrashBefore(away)) => return self.crash(away).await,
+            Some(Fault::AgentDiesBefore(away)) => {
+                self.agent_dies(node, away);
+                return Err(CallError::Lost);
+            }
+            Some(Fault::AgentDiesDuring(away)) => self.later(Duration::from_millis(50), move |w| w.agent_dies(node, away)),
+            Some(Fault::OtherAgentDies(away)) => self.other_dies(node, away),
+            Some(Fault::Cancel) => self.order(Order::Cancel(key.transfer_id)),
+            Some(Fault::Stall) => self.state().stalled = true,
+            _ => {}
+        }
+        let mut done = self.begin(node, key.clone(), server, action.clone());
+        let outcome = done.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+        sleep(WIRE).await;
+        match fault {
+            Some(Fault::CrashAfter(away)) => return self.crash(away).await,
+            Some(Fault::LoseReply) => return Err(CallError::Lost),
+            Some(Fault::AgentDiesAfter(away)) => self.agent_dies(node, away),
+            Some(Fault::FailAfter(code)) => return self.refuse_on_record(node, &key, code),
+            Some(Fault::Duplicate) => self.later(AGAIN, move |world| drop(world.begin(node, key, server, action))),
+            _ => {}
+        }
+        match outcome {
+            _ if self.life(node) != life => Err(CallError::Lost),
+            Ok(Some(Outcome::Ok(reply))) => Ok(reply),
+            Ok(Some(Outcome::Err(error))) => Err(CallError::Refused(error)),
+            Ok(None) | Err(_) => Err(CallError::Lost),
+        }
+    }
+
+    /// The panel is dead from here on: whoever waits for this waits for ever.
+    async fn crash(&self, away: Duration) -> Result<Reply, CallError> {
+        self.order(Order::Crash(away));
+        std::future::pending().await
+    }
+
+    fn order(&self, order: Order) {
+        // Nobody takes orders any more once the scene is over.
+        if self.orders.send(order).is_err() {
+            self.state().note("an order came too late".into());
+        }
+    }
+
+    fn later(&self, after: Duration, what: impl FnOnce(&Self) + Send + 'static) {
+        let world = self.clone();
+        tokio::spawn(async move {
+            sleep(after).await;
+            what(&world);
+        });
+    }
+
+    fn other_dies(&self, node: NodeId, away: Duration) {
+        let other = self.state().nodes.keys().copied().find(|id| *id != node);
+        if let Some(other) = other {
+            self.agent_dies(other, away);
+        }
+    }
+
+    fn life(&self, node: NodeId) -> u64 {
+        self.state().nodes.get(&node).map(|node| node.life).unwrap_or_default()
+    }
+
+    fn refuse_on_record(&self, node: NodeId, key: &StepKey, code: ErrorCode) -> Result<Reply, CallError> {
+        let error = AgentError::new(code, "on purpose");
+        if let Some(node) = self.state().nodes.get_mut(&node) {
+            node.records.insert(key.clone(), Outcome::Err(error.clone()));
+        }
+        Err(CallError::Refused(error))
+    }
+
+    /// Begins a command, joins it, or finds its answer.
+    fn begin(
+        &self,
+        node: NodeId,
+        key: StepKey,
+        server: ServerId,
+        action: TransferAction,
+    ) -> watch::Receiver<Option<Outcome>> {
+        let mut state = self.state();
+        let Some(here) = state.nodes.get_mut(&node) else { return watch::channel(None).1 };
+        if let Some(recorded) = here.records.get(&key) {
+            return watch::channel(Some(recorded.clone())).1;
+        }
+        if let Some(working) = here.working.get(&key) {
+            return working.done.clone();
+        }
+        here.supersede(&key);
+        let (publish, done) = watch::channel(None);
+        let (world, name) = (self.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            let outcome = match world.perform(node, &name, server, action).await {
+                Ok(reply) => Outcome::Ok(reply),
+                Err(error) => Outcome::Err(error),
+            };
+            world.record(node, &name, &outcome);
+            publish.send_replace(Some(outcome));
+        });
+        here.working.insert(key, Working { task, done: done.clone() });
+        done
+    }
+
+    fn record(&self, node: NodeId, key: &StepKey, outcome: &Outcome) {
+        let mut state = self.state();
+        let word = if matches!(outcome, Outcome::Ok(_)) { "did" } else { "failed at" };
+        state.note(format!("{node} {word} {}: {outcome:?}", key.step));
+        if let Some(node) = state.nodes.get_mut(&node) {
+            node.working.remove(key);
+            node.records.insert(key.clone(), outcome.clone());
+        }
+        if matches!(outcome, Outcome::Ok(_)) {
+            *state.effects.entry((node, format!("{}/{}", key.transfer_id, key.step))).or_default() += 1;
+        }
+        state.check();
+    }
+
+    async fn perform(&self, node: NodeId, key: &StepKey, server: ServerId, action: TransferAction) -> Done {
+        let id = key.transfer_id;
+        let aborts = matches!(action, TransferAction::AbortTarget);
+        if !aborts && self.state().here(node)?.aborted.contains(&id) {
+            return Err(error(ErrorCode::Cancelled, "this transfer was aborted here"));
+        }
+        match action {
+            TransferAction::Measure => self.state().measure(node, server),
+            TransferAction::PrepareTarget { ticket, .. } => {
+                sleep(Duration::from_millis(500)).await;
+                self.state().prepare(node, id, server, ticket)
+            }
+            TransferAction::Precopy { door, .. } => self.precopy(node, id, server, &door.address).await,
+            TransferAction::StopSource { lease_ms } => {
+                sleep(Duration::from_millis(200)).await;
+                self.state().stop(node, server, Duration::from_millis(lease_ms))
+            }
+            TransferAction::FinalCopy { door, .. } => self.final_copy(node, id, server, &door.address).await,
+            TransferAction::FenceSource => self.state().fence(node, server),
+            TransferAction::UnfenceSource { permit } => self.state().unfence(node, server, &permit),
+            TransferAction::ResumeSource { permit, start } => {
+                sleep(Duration::from_millis(100)).await;
+                self.state().resume(node, server, &permit, start)
+            }
+            TransferAction::EndCopy => Ok(Reply::Done),
+            TransferAction::StartTarget { permit, start } => {
+                sleep(Duration::from_millis(100)).await;
+                self.state().start(node, id, server, &permit, start)
+            }
+            TransferAction::CheckHealth { min_uptime_ms, .. } => {
+                sleep(Duration::from_millis(min_uptime_ms)).await;
+                self.state().healthy(node, server)
+            }
+            TransferAction::AbortTarget => self.state().abort(node, id, server),
+            TransferAction::Audit => {
+                sleep(Duration::from_secs(1)).await;
+                let state = self.state();
+                Ok(Reply::Audited { root: state.copy(node, server)?.tree.root() })
+            }
+            TransferAction::RetainSource { .. } => self.state().retain(node, id, server),
+            TransferAction::FreeRetained => {
+                self.state().here_mut(node)?.retained.remove(&id);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    async fn precopy(&self, node: NodeId, id: TransferId, server: ServerId, door: &str) -> Done {
+        for round in 1..=4 {
+            self.progress(node, id, round).await;
+            let mut state = self.state();
+            let tree = state.copy(node, server)?.tree.clone();
+            state.deliver(door, id, tree, false)?;
+        }
+        let prediction = FreezePrediction { predicted_freeze_ms: 400, rounds: 4, bytes_live: 4096 };
+        Ok(Reply::Precopied { prediction })
+    }
+
+    async fn final_copy(&self, node: NodeId, id: TransferId, server: ServerId, door: &str) -> Done {
+        self.progress(node, id, 5).await;
+        let mut state = self.state();
+        if state.copy(node, server)?.lease_lost {
+            return Err(error(ErrorCode::LeaseLost, "it was started again"));
+        }
+        if state.copy(node, server)?.running.is_some() {
+            return Err(error(ErrorCode::Conflict, "it runs"));
+        }
+        let tree = state.copy(node, server)?.tree.clone();
+        let (root_source, files) = (tree.root(), tree.len());
+        let root_target = state.deliver(door, id, tree, true)?;
+        let receipt = CopyReceipt { root_source, root_target, files, rounds: 5, ..CopyReceipt::default() };
+        Ok(Reply::Copied { receipt })
+    }
+
+    async fn progress(&self, node: NodeId, id: TransferId, round: u32) {
+        for part in 1..=3_u64 {
+            sleep(Duration::from_millis(150)).await;
+            if self.state().stalled {
+                std::future::pending::<()>().await;
+            }
+            let bytes_sent = u64::from(round) * 1000 + part;
+            let progress = CopyProgress { bytes_sent, bytes_read: bytes_sent, round, ..CopyProgress::default() };
+            self.hub.copy_progress(node, id, &progress);
+        }
+    }
+}
+
+impl Node {
+    /// A panel asks for one thing at a time: what it asked before is given up, except what takes something back.
+    fn supersede(&mut self, key: &StepKey) {
+        let given_up = |other: &StepKey| other.transfer_id == key.transfer_id && !other.step.starts_with("undo_");
+        let old: Vec<StepKey> = self.working.keys().filter(|other| given_up(other)).cloned().collect();
+        for other in old {
+            if let Some(working) = self.working.remove(&other) {
+                working.task.abort();
+                let cancelled = error(ErrorCode::Cancelled, "superseded");
+                self.records.insert(other, Outcome::Err(cancelled));
+            }
+        }
+    }
+}
+
+impl State {
+    /// Every word of the panel renews the leases of a node.
+    fn hear(&mut self, node: NodeId) {
+        let now = Instant::now();
+        let Some(node) = self.nodes.get_mut(&node) else { return };
+        for lease in node.servers.values_mut().filter_map(|copy| copy.lease.as_mut()) {
+            lease.until = now + lease.length;
+        }
+    }
+
+    fn fault_for(&mut self, node: NodeId, key: &StepKey, action: &TransferAction) -> Option<Fault> {
+        let (number, side) = (self.requests, side_of(action));
+        self.requests += 1;
+        let step = key.step.split('#').next().unwrap_or_default().to_owned();
+        let planned = self.faults.iter_mut().find(|planned| {
+            !planned.fired
+                && match &planned.when {
+                    When::Step(name, at) => *name == step && *at == side,
+                    When::Nth(n) => *n == number,
+                }
+        });
+        let fault = planned.map(|planned| {
+            planned.fired = true;
+            planned.fault
+        });
+        self.note(format!("{node} is asked {} ({number}){}", key.step, describe(fault)));
+        if fault == Some(Fault::Corrupt) {
+            self.corrupt_next = true;
+        }
+        fault
+    }
+
+    fn here(&self, node: NodeId) -> Result<&Node, AgentError> {
+        self.nodes.get(&node).ok_or_else(|| error(ErrorCode::NotFound, "no such node"))
+    }
+
+    fn here_mut(&mut self, node: NodeId) -> Result<&mut Node, AgentError> {
+        self.nodes.get_mut(&node).ok_or_else(|| error(ErrorCode::NotFound, "no such node"))
+    }
+
+    fn copy(&self, node: NodeId, server: ServerId) -> Result<&Copy, AgentError> {
+        self.here(node)?.servers.get(&server).ok_or_else(|| error(ErrorCode::NotFound, "no such server"))
+    }
+
+    fn copy_mut(&mut self, node: NodeId, server: ServerId) -> Result<&mut Copy, AgentError> {
+        self.here_mut(node)?.servers.get_mut(&server).ok_or_else(|| error(ErrorCode::NotFound, "no such server"))
+    }
+
+    fn measure(&mut self, node: NodeId, server: ServerId) -> Done {
+        let copy = self.copy(node, server)?;
+        let running = copy.running.is_some();
+        Ok(Reply::Measured { bytes: 4096, files: copy.tree.len(), running, answers_tcp: running })
+    }
+
+    fn prepare(&mut self, node: NodeId, id: TransferId, server: ServerId, ticket: String) -> Done {
+        let address = node.to_string();
+        let here = self.here_mut(node)?;
+        if here.servers.contains_key(&server) {
+            return Err(error(ErrorCode::Conflict, "the server is here already"));
+        }
+        let staging = here.staging.entry(id).or_default();
+        (staging.ticket, staging.server) = (ticket, Some(server));
+        Ok(Reply::TargetReady { address })
+    }
+
+    /// Puts a tree into the staging behind `door` and answers the root that its disk gives back.
+    fn deliver(&mut self, door: &str, id: TransferId, mut tree: crate::Tree, last: bool) -> Result<String, AgentError> {
+        let unreachable = || error(ErrorCode::Unreachable, "the target does not answer");
+        if last && std::mem::take(&mut self.corrupt_next) {
+            tree.corrupt();
+        }
+        let target = self.nodes.iter_mut().find(|(node, _)| node.to_string() == door);
+        let (_, target) = target.ok_or_else(unreachable)?;
+        if !target.online {
+            return Err(unreachable());
+        }
+        let staging = target.staging.get_mut(&id).ok_or_else(unreachable)?;
+        let root = tree.root();
+        *staging = Staging { tree, complete: last, ..staging.clone() };
+        Ok(root)
+    }
+
+    fn stop(&mut self, node: NodeId, server: ServerId, length: Duration) -> Done {
+        let now = Instant::now();
+        let copy = self.copy_mut(node, server)?;
+        let was_running = copy.running.take().is_some() || copy.stopped.is_some_and(|stopped| stopped.was_running);
+        let stopped = *copy.stopped.get_or_insert(Stopped { was_running, at: now });
+        copy.lease = Some(Lease { length, until: now + length });
+        copy.lease_lost = false;
+        let ago_ms = u64::try_from(stopped.at.elapsed().as_millis()).unwrap_or_default();
+        Ok(Reply::Stopped { was_running, ago_ms })
+    }
+
+    fn fence(&mut self, node: NodeId, server: ServerId) -> Done {
+        let copy = self.copy_mut(node, server)?;
+        if copy.lease_lost || copy.running.is_some() {
+            return Err(error(ErrorCode::LeaseLost, "it was started again"));
+        }
+        copy.fenced = true;
+        copy.lease = None;
+        Ok(Reply::Done)
+    }
+
+    fn unfence(&mut self, node: NodeId, server: ServerId, permit: &Permit) -> Done {
+        let copy = self.copy_mut(node, server)?;
+        check_permit(node, copy.epoch, permit)?;
+        if copy.fenced && permit.epoch == copy.epoch {
+            return Err(error(ErrorCode::StaleEpoch, "the tombstone is for this epoch"));
+        }
+        (copy.epoch, copy.fenced) = (permit.epoch, false);
+        Ok(Reply::Done)
+    }
+
+    fn resume(&mut self, node: NodeId, server: ServerId, permit: &Permit, start: bool) -> Done {
+        let copy = self.copy_mut(node, server)?;
+        check_permit(node, copy.epoch, permit)?;
+        if copy.fenced {
+            return Err(error(ErrorCode::StaleEpoch, "fenced"));
+        }
+        copy.epoch = permit.epoch;
+        (copy.lease, copy.stopped, copy.lease_lost) = (None, None, false);
+        if start && copy.running.is_none() {
+            copy.running = Some(Instant::now());
+        }
+        Ok(Reply::Done)
+    }
+
+    fn start(&mut self, node: NodeId, id: TransferId, server: ServerId, permit: &Permit, start: bool) -> Done {
+        let here = self.here_mut(node)?;
+        check_permit(node, here.servers.get(&server).map_or(Epoch(0), |copy| copy.epoch), permit)?;
+        if !here.servers.contains_key(&server) {
+            let staging = here.staging.get(&id).filter(|staging| staging.complete);
+            let staging = staging.ok_or_else(|| error(ErrorCode::Conflict, "not everything has arrived"))?;
+            let copy = Copy {
+                tree: staging.tree.clone(),
+                epoch: permit.epoch,
+                fenced: false,
+                running: None,
+                lease: None,
+                lease_lost: false,
+                stopped: None,
+                brought_by: Some(id),
+            };
+            here.servers.insert(server, copy);
+            here.staging.remove(&id);
+        }
+        let copy = self.copy_mut(node, server)?;
+        if start && copy.running.is_none() {
+            copy.running = Some(Instant::now());
+        }
+        Ok(Reply::Started { ago_ms: start.then_some(0) })
+    }
+
+    fn healthy(&mut self, node: NodeId, server: ServerId) -> Done {
+        match self.copy(node, server)?.running {
+            Some(_) => Ok(Reply::Healthy { boot_ms: 1000 }),
+            None => Err(error(ErrorCode::Unhealthy, "it does not run")),
+        }
+    }
+
+    fn abort(&mut self, node: NodeId, id: TransferId, server: ServerId) -> Done {
+        let here = self.here_mut(node)?;
+        here.aborted.push(id);
+        here.staging.remove(&id);
+        if here.servers.get(&server).is_some_and(|copy| copy.brought_by == Some(id)) {
+            here.servers.remove(&server);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn retain(&mut self, node: NodeId, id: TransferId, server: ServerId) -> Done {
+        let here = self.here_mut(node)?;
+        if let Some(copy) = here.servers.remove(&server) {
+            here.retained.insert(id, copy.tree);
+        }
+        let kept = here.retained.get(&id).ok_or_else(|| error(ErrorCode::NotFound, "no such server"))?;
+        Ok(Reply::Retained { bytes: kept.len() })
+    }
+}
+
+fn check_permit(node: NodeId, epoch: Epoch, permit: &Permit) -> Result<(), AgentError> {
+    if permit.agent_id != node {
+        return Err(error(ErrorCode::BadPermit, "it is another agent's"));
+    }
+    if permit.epoch < epoch {
+        return Err(error(ErrorCode::StaleEpoch, "it is older than what is on record"));
+    }
+    Ok(())
+}
+
+fn side_of(action: &TransferAction) -> Side {
+    match action {
+        TransferAction::PrepareTarget { .. }
+        | TransferAction::StartTarget { .. }
+        | TransferAction::CheckHealth { .. }
+        | TransferAction::AbortTarget => Side::Target,
+        _ => Side::Source,
+    }
+}
+
+fn describe(fault: Option<Fault>) -> String {
+    fault.map(|fault| format!(" FAULT {fault:?}")).unwrap_or_default()
+}
+
+fn error(code: ErrorCode, message: &str) -> AgentError {
+    AgentError::new(code, message)
+}
+
+fn refuse(code: ErrorCode, message: &str) -> CallError {
+    CallError::Refused(error(code, message))
+}

@@ -1,0 +1,373 @@
+//! One migration from its start to its rest, whatever happens in between, and the judgement afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::agent_api::Hello;
+use model::{
+    AllocationId, Clock, EggId, Epoch, Limits, NodeId, Options, Resources, RuntimeKind, ServerId, ServerStatus,
+    Timestamp, TransferId, TransferState,
+};
+use panel::db::allocations::{self, Allocation};
+use panel::db::eggs::{StoredEgg, egg_insert};
+use panel::db::nodes::{Node as NodeRow, node_greeted, node_insert};
+use panel::db::servers::{Server, server_get, server_insert};
+use panel::db::transfers::{Transfer, owed_list, transfer_get};
+use panel::db::{Db, DbError};
+use panel::events::Hub;
+use panel::migrate::{Migrations, StartRequest};
+use panel::permit::PermitSigner;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::fault::Planned;
+use crate::time::SimClock;
+use crate::tree::Tree;
+use crate::world::{Copy, Node, Order, World};
+
+/// Longer than any patience in the panel.
+const DEADLINE: Duration = Duration::from_hours(72);
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How a scene begins.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Whether the server runs.
+    pub running: bool,
+    /// What the caller chooses.
+    pub options: Options,
+    /// What goes wrong.
+    pub faults: Vec<Planned>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { running: true, options: Options::default(), faults: vec![] }
+    }
+}
+
+/// Two nodes, a server on the first, and a panel that moves it.
+pub struct Scene {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    permits: Arc<PermitSigner>,
+    world: World,
+    orders: mpsc::UnboundedReceiver<Order>,
+    panel: Option<Arc<Migrations>>,
+    source: NodeId,
+    target: NodeId,
+    server: ServerId,
+    allocations: [AllocationId; 2],
+    setup: Setup,
+}
+
+/// How a scene ended.
+pub struct End {
+    /// The transfer's row.
+    pub transfer: Transfer,
+    /// Faults that did not fire.
+    pub unfired: Vec<Planned>,
+    /// What is not as it must be.
+    pub broken: Vec<String>,
+    /// Everything that happened.
+    pub history: Vec<String>,
+}
+
+impl End {
+    /// Panics unless the transfer ended in `state` with every invariant kept and every fault fired.
+    ///
+    /// # Panics
+    ///
+    /// That is its way to say no.
+    pub fn must_be(&self, state: TransferState) {
+        let story = || format!("{:?}\n  {}", self.transfer.failure, self.history.join("\n  "));
+        assert!(self.unfired.is_empty(), "did not fire: {:?}\n{}", self.unfired, story());
+        assert!(self.broken.is_empty(), "{:#?}\n{}", self.broken, story());
+        assert_eq!(self.transfer.state, state, "{}", story());
+    }
+}
+
+impl Scene {
+    /// Writes two nodes and a server into `db` and the world.
+    pub async fn new(db: &Db, permits: &Arc<PermitSigner>, setup: Setup) -> Result<Self, DbError> {
+        let (world, orders) = World::new(Arc::new(Hub::default()));
+        let (source, target, server) = (NodeId::new(), NodeId::new(), ServerId::new());
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::new());
+        let allocations = write_rows(db, &*clock, [source, target], server, setup.running).await?;
+        let mut tree = Tree::default();
+        (1..=20).for_each(|record| tree.write(record));
+        let copy = Copy {
+            tree,
+            epoch: Epoch::FIRST,
+            fenced: false,
+            running: setup.running.then(Instant::now),
+            lease: None,
+            lease_lost: false,
+            stopped: None,
+            brought_by: None,
+        };
+        {
+            let mut state = world.state();
+            state.acknowledged.insert(server, 20);
+            state.faults.clone_from(&setup.faults);
+            let first = Node { online: true, servers: BTreeMap::from([(server, copy)]), ..Node::default() };
+            state.nodes.insert(source, first);
+            state.nodes.insert(target, Node { online: true, ..Node::default() });
+        }
+        let (db, permits) = (db.clone(), permits.clone());
+        Ok(Self { db, clock, permits, world, orders, panel: None, source, target, server, allocations, setup })
+    }
+
+    /// Runs it to rest and judges. [`flow`](crate::flow) must be at work.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come to rest.
+    pub async fn run(mut self) -> Result<End, DbError> {
+        let world = self.world.clone();
+        let transfer = tokio::select! {
+            rested = timeout(DEADLINE, self.run_to_rest()) => rested,
+            () = world.live() => unreachable!("the world does not end"),
+        };
+        let transfer = match transfer {
+            Ok(rested) => rested?,
+            Err(_) => panic!("no rest within {DEADLINE:?}\n  {}", self.world.state().history.join("\n  ")),
+        };
+        let broken = self.judge(&transfer).await?;
+        let state = self.world.state();
+        let unfired = state.faults.iter().filter(|planned| !planned.fired).cloned().collect();
+        Ok(End { transfer, unfired, broken, history: state.history.clone() })
+    }
+
+    async fn run_to_rest(&mut self) -> Result<Transfer, DbError> {
+        let mut news = self.world.hub.listen();
+        let panel = self.revive().await?;
+        let request = StartRequest {
+            server_id: self.server,
+            target_node_id: self.target,
+            allocation_id: None,
+            options: self.setup.options.clone(),
+            requested_by: "sim".into(),
+        };
+        let started = panel.start(&request).await.expect("admission lets it in");
+        drop(panel);
+        loop {
+            tokio::select! {
+                Some(order) = self.orders.recv() => self.obey(order).await?,
+                heard = news.recv() => self.look_at_owner(started.id, heard).await?,
+                () = sleep(LOOK) => {
+                    let transfer = self.transfer(started.id).await?;
+                    if transfer.finished_at.is_some() {
+                        return self.settle(transfer).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A panel begins: with what is on record, and nothing else.
+    async fn revive(&mut self) -> Result<Arc<Migrations>, DbError> {
+        let agents = Arc::new(self.world.clone());
+        let (clock, permits, hub) = (self.clock.clone(), self.permits.clone(), self.world.hub.clone());
+        let panel = Migrations::new(self.db.clone(), agents, clock, permits, hub);
+        panel.resume().await?;
+        self.panel = Some(panel.clone());
+        Ok(panel)
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), DbError> {
+        match order {
+            Order::Crash(away) => {
+                self.world.state().note(format!("the panel dies for {} s", away.as_secs()));
+                if let Some(panel) = self.panel.take() {
+                    panel.shut_down().await;
+                }
+                sleep(away).await;
+                self.world.state().note("the panel is back".into());
+                self.revive().await?;
+            }
+            Order::Cancel(id) => {
+                if let Some(panel) = &self.panel {
+                    let answer = panel.cancel(id).await.map(|transfer| transfer.state);
+                    self.world.state().note(format!("cancel: {answer:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// I2 at every event: the owner on record has it all.
+    async fn look_at_owner<T>(&self, id: TransferId, _: Result<T, broadcast::error::RecvError>) -> Result<(), DbError> {
+        let server = server_get(&mut *self.db.acquire().await?, self.server).await?;
+        self.world.state().check_owner(self.server, server.node_id, Some(id));
+        Ok(())
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Transfer, DbError> {
+        transfer_get(&mut *self.db.acquire().await?, id).await
+    }
+
+    /// Agents come back, what is owed is paid, late duplicates arrive.
+    async fn settle(&mut self, transfer: Transfer) -> Result<Transfer, DbError> {
+        loop {
+            sleep(Duration::from_secs(5)).await;
+            let owed = owed_list(&mut *self.db.acquire().await?).await?;
+            let all_online = self.world.state().nodes.values().all(|node| node.online);
+            if all_online && owed.iter().all(|debt| debt.transfer_id != transfer.id) {
+                break;
+            }
+        }
+        if let Some(panel) = self.panel.take() {
+            panel.shut_down().await;
+        }
+        self.transfer(transfer.id).await
+    }
+
+    async fn judge(&self, transfer: &Transfer) -> Result<Vec<String>, DbError> {
+        let mut conn = self.db.acquire().await?;
+        let server = server_get(&mut conn, self.server).await?;
+        let [from, to] = self.allocations;
+        let from = allocations::allocation_get(&mut conn, from).await?;
+        let to = allocations::allocation_get(&mut conn, to).await?;
+        drop(conn);
+        let mut state = self.world.state();
+        state.check_owner(self.server, server.node_id, None);
+        let mut broken = state.broken.clone();
+        let mut demand = |holds: bool, what: &str| {
+            if !holds {
+                broken.push(what.to_owned());
+            }
+        };
+        let completed = transfer.state == TransferState::Completed;
+        let (source, target) = (&state.nodes[&self.source], &state.nodes[&self.target]);
+        let (owner, other) = if completed { (target, source) } else { (source, target) };
+        let copy = owner.servers.get(&self.server);
+
+        demand(server.node_id == if completed { self.target } else { self.source }, "I2: the owner is the wrong node");
+        demand(copy.is_some(), "I2: the owner does not have the server");
+        demand(!other.servers.contains_key(&self.server), "I9: the server is on both nodes");
+        demand(copy.is_some_and(|copy| copy.epoch == server.epoch && !copy.fenced), "I1: epochs differ");
+        demand(copy.is_some_and(|copy| copy.lease.is_none()), "I9: a lease is left");
+        let (yes, no) = (model::StartAfter::Yes, model::StartAfter::No);
+        let wish = self.setup.options.start_after;
+        let runs = if completed { wish == yes || (self.setup.running && wish != no) } else { self.setup.running };
+        demand(copy.is_some_and(|copy| copy.running.is_some() == runs), "I4: it does not run as it should");
+        demand(server.locked_by.is_none() && server.transfer_state.is_none(), "I9: the lock is left");
+        demand(from.reserved_by.is_none() && to.reserved_by.is_none(), "I9: a reservation is left");
+        demand(state.nodes.values().all(|node| node.staging.is_empty()), "I9: staging is left");
+        demand(state.nodes.values().all(|node| node.working.is_empty()), "I9: something is still at work");
+        let (mine, free) = if completed { (&to, &from) } else { (&from, &to) };
+        demand(mine.server_id == Some(self.server) && mine.is_primary, "I4: the address is not the server's");
+        demand(free.is_free(), "I9: the other address is not free");
+        if completed {
+            let kept = source.retained.get(&transfer.id).map(Tree::root);
+            let copied = transfer.receipt.as_ref().map(|receipt| receipt.root_source.clone());
+            demand(kept.is_some() && kept == copied, "I5: the source's copy is not kept as it was");
+            demand(transfer.retained_until.is_some(), "I5: no expiry");
+            demand(transfer.freeze_ms.is_some() == (self.setup.running && runs), "no freeze was measured");
+            demand(transfer.failure.is_none(), "a completed transfer has a failure");
+        } else {
+            demand(transfer.failure.is_some(), "a transfer that was rolled back does not say why");
+            demand(source.retained.is_empty(), "I5: retained after a roll-back");
+        }
+        Ok(broken)
+    }
+}
+
+async fn write_rows(
+    db: &Db,
+    clock: &dyn Clock,
+    nodes: [NodeId; 2],
+    server: ServerId,
+    running: bool,
+) -> Result<[AllocationId; 2], DbError> {
+    let now = clock.now();
+    let mut tx = db.begin().await?;
+    let egg = EggId::new();
+    let document = serde_json::json!({
+        "meta": {"version": "PTDL_v2"}, "name": "sim", "author": "sim@example.org", "startup": "./game",
+        "docker_images": {"sim": "example.org/sim"}, "config": {"stop": "stop", "startup": {"done": "up"}},
+        "variables": [],
+    });
+    let egg_row = StoredEgg {
+        id: egg,
+        name: "sim".into(),
+        author: "sim@example.org".into(),
+        document: document.to_string(),
+        created_at: now,
+    };
+    egg_insert(&mut tx, &egg_row).await?;
+    let mut addresses = vec![];
+    for id in nodes {
+        node_insert(&mut tx, &node_row(id, now)).await?;
+        node_greeted(&mut tx, id, &hello(), now).await?;
+        let address = address_row(id);
+        allocations::allocation_insert(&mut tx, &address).await?;
+        addresses.push(address.id);
+    }
+    server_insert(&mut tx, &server_row(server, egg, nodes[0], now, running)).await?;
+    allocations::allocation_assign(&mut tx, addresses[0], nodes[0], server).await?;
+    tx.commit().await?;
+    Ok([addresses[0], addresses[1]])
+}
+
+fn node_row(id: NodeId, now: Timestamp) -> NodeRow {
+    NodeRow {
+        id,
+        name: format!("node-{id}"),
+        memory_mb: 2048,
+        disk_mb: 0,
+        cpu_percent: 0,
+        cordoned: false,
+        agent: None,
+        last_seen_at: None,
+        created_at: now,
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        version: 1,
+        software: "sim".into(),
+        host: "sim".into(),
+        runtime: RuntimeKind::Process,
+        fingerprint: "00".repeat(32),
+        data_address: "127.0.0.1:1".into(),
+        secret: None,
+        resources: Resources::default(),
+        servers: vec![],
+    }
+}
+
+fn address_row(node: NodeId) -> Allocation {
+    Allocation {
+        id: AllocationId::new(),
+        node_id: node,
+        ip_address: "127.0.0.1".into(),
+        ip_alias: None,
+        port: 25565,
+        server_id: None,
+        is_primary: false,
+        reserved_by: None,
+    }
+}
+
+fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: bool) -> Server {
+    Server {
+        id,
+        name: "sim".into(),
+        egg_id: egg,
+        node_id: node,
+        epoch: Epoch::FIRST,
+        status: if running { ServerStatus::Running } else { ServerStatus::Offline },
+        locked_by: None,
+        transfer_state: None,
+        limits: Limits { memory_mb: 1024, disk_mb: 1024, cpu_percent: 100 },
+        startup: "./game".into(),
+        image: "example.org/sim".into(),
+        environment: BTreeMap::new(),
+        created_at: now,
+        primary: None,
+    }
+}

@@ -1,0 +1,225 @@
+//! Every request of a migration × everything that can go wrong with it. Each case asserts that its fault fired, that
+//! the invariants held after each event, and how it ended.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::Stage;
+use model::TransferState::{self, Completed, RolledBack};
+use model::agent_api::ErrorCode;
+use sim::Fault::{
+    AgentDiesAfter, AgentDiesBefore, AgentDiesDuring, Cancel, Corrupt, CrashAfter, CrashBefore, Duplicate, FailAfter,
+    LoseReply, LoseRequest, OtherAgentDies, Refuse, Stall,
+};
+use sim::Side::{Source, Target};
+use sim::{End, Fault, Planned, Setup, Side};
+
+const BLINK: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_secs(3);
+/// Longer than the lease.
+const LONG: Duration = Duration::from_mins(1);
+/// Longer than any patience before the pivot.
+const AGES: Duration = Duration::from_mins(10);
+
+/// Requests up to the pivot, in their order.
+const BEFORE: [(&str, Side); 8] = [
+    ("prepare_target", Source),
+    ("prepare_target", Target),
+    ("precopy", Source),
+    ("stop_source", Source),
+    ("final_copy", Source),
+    ("fence_source", Source),
+    ("start_target", Target),
+    ("check_health", Target),
+];
+
+/// Requests past it.
+const PAST: [(&str, Side); 2] = [("audit", Source), ("release_source", Source)];
+
+/// Requests that take something back.
+const UNDO: [(&str, Side); 6] = [
+    ("undo_start_target", Target),
+    ("undo_fence_source", Source),
+    ("undo_final_copy", Source),
+    ("undo_stop_source", Source),
+    ("undo_precopy", Source),
+    ("undo_prepare_target", Target),
+];
+
+async fn play(stage: &Stage, faults: Vec<Planned>, state: TransferState) -> End {
+    let end = stage.play(Setup { faults, ..Setup::default() }).await;
+    end.must_be(state);
+    end
+}
+
+fn code(end: &End) -> &str {
+    end.transfer.failure.as_ref().map(|failure| failure.code.as_str()).unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_time_heals_does_not_stop_a_migration() {
+    let stage = Stage::open().await;
+    let faults = [
+        Refuse(ErrorCode::Internal),
+        Refuse(ErrorCode::Unreachable),
+        FailAfter(ErrorCode::Internal),
+        LoseRequest,
+        LoseReply,
+        Duplicate,
+        CrashBefore(BLINK),
+        CrashAfter(BLINK),
+        AgentDiesBefore(SHORT),
+        AgentDiesDuring(SHORT),
+        AgentDiesAfter(SHORT),
+        OtherAgentDies(SHORT),
+    ];
+    for (step, side) in BEFORE.into_iter().chain(PAST) {
+        for fault in faults {
+            play(&stage, vec![Planned::at(step, side, fault)], Completed).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_before_the_pivot_is_taken_back_and_past_it_only_delays() {
+    let stage = Stage::open().await;
+    for refusal in [ErrorCode::Conflict, ErrorCode::NoSpace, ErrorCode::StaleEpoch, ErrorCode::Unknown] {
+        for (step, side) in BEFORE {
+            for fault in [Refuse(refusal), FailAfter(refusal)] {
+                let end = play(&stage, vec![Planned::at(step, side, fault)], RolledBack).await;
+                assert_eq!(end.transfer.failure.unwrap().step, step);
+            }
+        }
+    }
+    for (step, side) in PAST {
+        for fault in [Refuse(ErrorCode::Conflict), FailAfter(ErrorCode::Conflict)] {
+            play(&stage, vec![Planned::at(step, side, fault)], Completed).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panel_that_is_away_for_longer_than_the_lease_finds_the_source_running_or_goes_on() {
+    let stage = Stage::open().await;
+    for (step, side) in BEFORE.into_iter().chain(PAST) {
+        for fault in [CrashBefore(LONG), CrashAfter(LONG)] {
+            // Stopped and not yet fenced: the source started again, so there is nothing to go on with.
+            let lost = matches!(
+                (step, fault),
+                ("stop_source", CrashAfter(_)) | ("final_copy", _) | ("fence_source", CrashBefore(_))
+            );
+            let state = if lost { RolledBack } else { Completed };
+            let end = play(&stage, vec![Planned::at(step, side, fault)], state).await;
+            assert_eq!(code(&end), if lost { "lease_lost" } else { "" });
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_away_for_long_before_the_pivot_ends_the_attempt() {
+    let stage = Stage::open().await;
+    for (step, side) in BEFORE {
+        for fault in [AgentDiesBefore(AGES), AgentDiesDuring(AGES)] {
+            let end = play(&stage, vec![Planned::at(step, side, fault)], RolledBack).await;
+            assert!(["agent_offline", "agent_lost"].contains(&code(&end)), "{step} {fault:?}: {}", code(&end));
+        }
+    }
+    for (step, side) in PAST {
+        for fault in [AgentDiesBefore(AGES), AgentDiesDuring(AGES), AgentDiesAfter(AGES), OtherAgentDies(AGES)] {
+            play(&stage, vec![Planned::at(step, side, fault)], Completed).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_dies_while_the_source_is_at_work_leaves_the_source_running() {
+    let stage = Stage::open().await;
+    for (step, side) in BEFORE.into_iter().filter(|(_, side)| *side == Source) {
+        let end = play(&stage, vec![Planned::at(step, side, OtherAgentDies(AGES))], RolledBack).await;
+        let named = ["agent_offline", "agent_lost", "agents_unreachable"].contains(&code(&end));
+        assert!(named, "{step}: {}", code(&end));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_dies_once_the_target_runs_changes_nothing() {
+    let stage = Stage::open().await;
+    for step in ["start_target", "check_health"] {
+        play(&stage, vec![Planned::at(step, Target, OtherAgentDies(AGES))], Completed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_is_honoured_inside_every_step_before_the_pivot_and_refused_past_it() {
+    let stage = Stage::open().await;
+    for (step, side) in BEFORE {
+        let end = play(&stage, vec![Planned::at(step, side, Cancel)], RolledBack).await;
+        assert_eq!(code(&end), "cancelled", "{step}");
+        assert!(end.transfer.cancel_requested);
+    }
+    for (step, side) in PAST {
+        let end = play(&stage, vec![Planned::at(step, side, Cancel)], Completed).await;
+        assert!(end.history.iter().any(|what| what.contains("transfer_past_pivot")), "{step}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_back_is_taken_back_whatever_happens_meanwhile() {
+    let stage = Stage::open().await;
+    let faults = [
+        Refuse(ErrorCode::Internal),
+        Refuse(ErrorCode::Conflict),
+        FailAfter(ErrorCode::Internal),
+        LoseRequest,
+        LoseReply,
+        Duplicate,
+        CrashBefore(BLINK),
+        CrashAfter(BLINK),
+        CrashBefore(LONG),
+        CrashAfter(LONG),
+        AgentDiesBefore(SHORT),
+        AgentDiesDuring(SHORT),
+        AgentDiesAfter(SHORT),
+        AgentDiesBefore(AGES),
+        AgentDiesDuring(AGES),
+        AgentDiesAfter(AGES),
+        OtherAgentDies(AGES),
+        Cancel,
+    ];
+    for (step, side) in UNDO {
+        for fault in faults {
+            let first = Planned::at("check_health", Target, Refuse(ErrorCode::Unhealthy));
+            let end = play(&stage, vec![first, Planned::at(step, side, fault)], RolledBack).await;
+            assert_eq!(code(&end), "unhealthy", "{step} {fault:?}: the first reason is the one that is told");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_lies_is_found_out_before_anything_starts() {
+    let stage = Stage::open().await;
+    let end = play(&stage, vec![Planned::at("final_copy", Source, Corrupt)], RolledBack).await;
+    assert_eq!(code(&end), "roots_differ");
+    assert!(!end.history.iter().any(|what| what.contains("did start_target")), "I3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_stands_still_is_given_up_by_the_watchdog() {
+    let stage = Stage::open().await;
+    for step in ["precopy", "final_copy"] {
+        let end = play(&stage, vec![Planned::at(step, Source, Stall)], RolledBack).await;
+        assert_eq!(code(&end), "no_progress", "{step}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_failed_is_repeated_under_a_new_key_and_a_crash_under_the_old_one() {
+    let stage = Stage::open().await;
+    let failed: Fault = Refuse(ErrorCode::Internal);
+    let end = play(&stage, vec![Planned::at("fence_source", Source, failed)], Completed).await;
+    assert!(end.history.iter().any(|what| what.contains("did fence_source#2")));
+    let end = play(&stage, vec![Planned::at("fence_source", Source, CrashAfter(BLINK))], Completed).await;
+    assert!(!end.history.iter().any(|what| what.contains("fence_source#2")));
+}
