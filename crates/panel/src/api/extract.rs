@@ -37,6 +37,10 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
             _ => ApiError::invalid("body", "could not be read to its end"),
         })?;
         let text: &[u8] = if raw.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &raw };
+        // serde takes a list for a struct, field by field: nobody means that.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::invalid("body", "is not a JSON object"));
+        }
         let value = from_json(text)?;
         Ok(Self { value, raw })
     }
@@ -62,7 +66,7 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError>
 fn blame(path: &str, complaint: &str) -> (String, String) {
     let complaint = complaint.rsplit_once(" at line ").map_or(complaint, |(complaint, _)| complaint);
     let below = |name: &str| match path {
-        "." | "" => name.to_owned(),
+        "." | "?" | "" => name.to_owned(),
         path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
         path => format!("{path}.{name}"),
     };
@@ -72,7 +76,7 @@ fn blame(path: &str, complaint: &str) -> (String, String) {
     if let Some((name, _)) = quoted(complaint, "missing field `") {
         return (below(name), "is required".to_owned());
     }
-    let field = if matches!(path, "." | "") { "body" } else { path };
+    let field = if matches!(path, "." | "?" | "") { "body" } else { path };
     (field.to_owned(), complaint.to_owned())
 }
 

@@ -9,9 +9,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder};
 
 use super::views::{ErrorBody, ErrorInfo};
 use super::{allocations, eggs, flags, health, keys, nodes, power, servers, transfers};
@@ -83,8 +84,33 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
 }
 
+fn add_paging(parameters: &mut Vec<RefOr<Parameter>>) {
+    for (name, description) in [("page", "From 1; 1 without it"), ("per_page", "1 to 100; 25 without it")] {
+        if parameters.iter().any(|known| matches!(known, RefOr::T(known) if known.name == name)) {
+            continue;
+        }
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
+        parameters.push(RefOr::T(parameter.description(Some(description)).schema(Some(number)).build()));
+    }
+}
+
+/// Whether it answers with a page of a list: its schema is one of `Many<…>`.
+fn is_paged(operation: &Operation) -> bool {
+    let Some(RefOr::T(response)) = operation.responses.responses.get("200") else { return false };
+    response.content.values().any(|content| match content {
+        RefOr::T(content) => {
+            matches!(&content.schema, Some(RefOr::Ref(schema)) if schema.ref_location.contains("/Many_"))
+        }
+        RefOr::Ref(_) => false,
+    })
+}
+
 /// Adds what all routes share, and the error's shape to every error that a handler names.
 fn complete(operation: &mut Operation, path: &str, public: bool) {
+    // Handlers have short names in their modules; clients that are generated need names that are unique in all.
+    let tag = operation.tags.iter().flatten().next().map_or("", String::as_str).to_lowercase().replace(' ', "_");
+    operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
     let mut shared = Vec::new();
     if !public {
         operation.security = Some(vec![SecurityRequirement::new("api_key", Vec::<String>::new())]);
@@ -94,6 +120,9 @@ fn complete(operation: &mut Operation, path: &str, public: bool) {
         if path.contains('{') {
             shared.push(("404", "`not_found`"));
         }
+    }
+    if is_paged(operation) {
+        add_paging(operation.parameters.get_or_insert_default());
     }
     let responses = &mut operation.responses.responses;
     for (status, description) in shared {

@@ -120,7 +120,7 @@ pub(super) fn read(text: &str) -> Result<Egg, EggError> {
 }
 
 fn path(path: &str) -> String {
-    if path == "." { "egg".to_owned() } else { path.to_owned() }
+    if matches!(path, "." | "?") { "egg".to_owned() } else { path.to_owned() }
 }
 
 fn required(field: &str, value: Option<String>) -> Result<String, EggError> {

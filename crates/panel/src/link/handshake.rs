@@ -135,7 +135,7 @@ fn parse_hello(text: &str) -> Result<Box<Hello>, Refusal> {
 
 fn check_version(version: u64) -> Result<(), Refusal> {
     let ours = u64::from(VERSION);
-    if version == ours || (version >= 1 && version + 1 == ours) {
+    if version == ours || (version >= 1 && version.checked_add(1) == Some(ours)) {
         return Ok(());
     }
     let newer = if version > ours { "panel" } else { "agent" };

@@ -151,7 +151,7 @@ async fn messages_that_are_too_large_or_not_understood_do_no_harm() {
     }
     agent.say(Notice::Heartbeat { resources: Resources::default(), servers: Vec::new() });
     panel.until_node(&node, "online").await;
-    agent.say_text(&format!("{:>1$}", "{}", model::agent_api::MAX_MESSAGE_BYTES + 1));
+    agent.say_text(&" ".repeat(model::agent_api::MAX_MESSAGE_BYTES + 1));
     panel.until_node(&node, "offline").await;
 }
 
@@ -169,19 +169,21 @@ fn seen(server: &str, status: ServerStatus, epoch: u64) -> ServerObservation {
 #[tokio::test]
 async fn only_the_owners_word_at_the_current_epoch_counts() {
     let panel = Panel::start().await;
-    let (node, owner) = panel.node("owner", "25565").await;
-    let (_, other) = panel.node("other", "25566").await;
-    let id = panel.server(&node).await;
+    let (node, owner) = panel.node("owner", "25565-25566").await;
+    let (other_node, other) = panel.node("other", "25567").await;
+    let (id, witness, others) = (panel.server(&node).await, panel.server(&node).await, panel.server(&other_node).await);
     let status = async || panel.get(&format!("/api/v1/servers/{id}")).await.ok()["status"].clone();
     owner.saw(seen(&id, ServerStatus::Running, 1));
     panel.until_status(&id, "running").await;
-    // Each is followed by something that is known to have been heard after it.
+    // What is said after them on the same connections, and is seen to count, was heard after them.
     other.saw(seen(&id, ServerStatus::Crashed, 1));
     owner.saw(seen(&id, ServerStatus::Crashed, 0));
     owner.saw(seen(&id, ServerStatus::Crashed, 2));
     owner.saw(seen(&id, ServerStatus::Installing, 1));
-    let marker = panel.server(&node_with_room(&panel).await).await;
-    let _ = marker;
+    owner.saw(seen(&witness, ServerStatus::Running, 1));
+    other.saw(seen(&others, ServerStatus::Running, 1));
+    panel.until_status(&witness, "running").await;
+    panel.until_status(&others, "running").await;
     assert_eq!(status().await, "running");
     let heartbeat =
         Notice::Heartbeat { resources: Resources::default(), servers: vec![seen(&id, ServerStatus::Stopping, 1)] };
@@ -192,12 +194,6 @@ async fn only_the_owners_word_at_the_current_epoch_counts() {
     hello.servers = vec![seen(&id, ServerStatus::Offline, 1)];
     let _owner = TestAgent::back(panel.address, owner.node, &hello, answers([])).await;
     panel.until_status(&id, "offline").await;
-}
-
-async fn node_with_room(panel: &Panel) -> String {
-    let (node, agent) = panel.node("third", "25567").await;
-    std::mem::forget(agent);
-    node
 }
 
 /// Put together by hand, because a test does not wait fifteen seconds.
