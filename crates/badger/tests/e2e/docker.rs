@@ -67,7 +67,7 @@ fn stored_record(house: &House, node: usize) -> u64 {
     let path = house.nodes[node].server_data(&house.server).join("world/mod_storage.sqlite");
     let read = || -> rusqlite::Result<String> {
         let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let sql = "SELECT CAST(value AS TEXT) FROM entries WHERE modname = 'ticker' AND key = 'record'";
+        let sql = "SELECT CAST(value AS TEXT) FROM entries WHERE modname = 'ticker' AND CAST(key AS TEXT) = 'record'";
         db.query_row(sql, [], |row| row.get(0))
     };
     read().ok().and_then(|text| text.parse().ok()).unwrap_or(0)

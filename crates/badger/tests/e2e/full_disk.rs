@@ -66,7 +66,8 @@ fn as_root_a_target_that_is_too_small_is_noticed_before_anything_is_copied() {
 #[test]
 #[ignore = "takes root: it mounts a small file system"]
 fn as_root_a_target_that_fills_up_meanwhile_ends_the_attempt() {
-    let disk = SmallDisk::mount(48);
+    // Enough for the world and for what a daemon insists on keeping free, until something else takes it.
+    let disk = SmallDisk::mount(192);
     let (house, player) =
         House::playing(Setup { world: "16M", target_data: Some(disk.path().into()), ..Setup::default() });
     let transfer = house.migrate(&json!({"bandwidth_limit": 1 << 20}));

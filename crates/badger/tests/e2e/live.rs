@@ -86,6 +86,10 @@ fn assert_receipt(transfer: &Value, source: &str, target: &str) {
     let receipt = &transfer["receipt"];
     assert!(receipt["bytes_total"].as_u64().unwrap() > 1 << 20, "{transfer}");
     assert!(receipt["bytes_live"].as_u64().unwrap() >= receipt["bytes_total"].as_u64().unwrap() / 2, "{transfer}");
+    let progress = &transfer["progress"];
+    for counter in ["bytes_total", "bytes_read", "bytes_sent", "bytes_written", "files_total", "files_done", "round"] {
+        assert!(progress[counter].as_u64().is_some_and(|n| n > 0), "{counter}: {progress}");
+    }
     assert!(transfer["failure"].is_null() && transfer["finished_at"].is_string(), "{transfer}");
     assert!(transfer["retained_until"].is_string(), "{transfer}");
 }
@@ -169,7 +173,7 @@ fn every_line_about_a_migration_names_it() {
     let transfer = house.migrated(&json!({}));
     let id = transfer["id"].as_str().unwrap();
     let found = house.panel_log().lines().filter(|line| line.contains("transfer") && line.contains(id)).count();
-    assert!(found >= 3, "the panel's log has {found} lines with the word transfer and the id");
+    assert!(found >= 2, "the panel's log has {found} lines with the word transfer and the id");
     for node in &house.nodes {
         let log = node.log();
         let found = log.lines().filter(|line| line.contains("transfer") && line.contains(id)).count();

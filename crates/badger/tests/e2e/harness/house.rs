@@ -164,10 +164,10 @@ impl House {
         transfer["stage"] == stage
     }
 
-    /// Waits until a transfer has read something, so that it is in the middle of its copy.
+    /// Waits until a transfer has written something on the target, so that it is in the middle of its copy.
     pub(crate) fn wait_copying(&self, id: &str) {
         eventually("bytes flow", MIGRATION, || {
-            (self.transfer(id)["progress"]["bytes_sent"].as_u64()? > 0).then_some(())
+            (self.transfer(id)["progress"]["bytes_written"].as_u64()? > 0).then_some(())
         });
     }
 
