@@ -4,10 +4,14 @@
 //! game like any other, with a console, a port, a stop command and a directory full of files that change all the time.
 
 mod background;
+mod commit;
+mod connection;
 mod layout;
+mod line;
 pub(crate) mod play;
 mod protocol;
 pub(crate) mod record;
+mod region;
 mod serve;
 mod store;
 pub(crate) mod verify;

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use super::layout::{Layout, blocks_path, filler_generation};
 use super::record::{ClientName, Entry, SECTOR_BYTES, Sum};
-use super::store::{database_path, logs_path, place_of, row_of, table_covers};
+use super::region::{place_of, table_covers};
+use super::store::{database_path, logs_path, row_of};
 
 /// More problems than this are counted, not listed.
 const LISTED_PROBLEMS: usize = 50;
