@@ -45,7 +45,8 @@ impl Node {
         for dir in layout.all() {
             disk::private_dir(&dir).map_err(|source| Error::Disk { path: dir, source })?;
         }
-        let transfers = Transfers::load(&layout, around.clock.now()).map_err(|(path, source)| Error::Disk { path, source })?;
+        let transfers =
+            Transfers::load(&layout, around.clock.now()).map_err(|(path, source)| Error::Disk { path, source })?;
         let address = RwLock::new(listener.local_addr().to_string());
         let servers = load_servers(&layout, &around).await?;
         let changing = Mutex::new(());

@@ -19,7 +19,8 @@ pub(crate) struct Verifier {
 impl Verifier {
     /// `key` is the panel's Ed25519 public key, base64.
     pub(crate) fn new(agent: NodeId, key: &str) -> Result<Self, AgentError> {
-        let key = BASE64.decode(key.as_bytes()).map_err(|e| bad(format!("the panel's permit key is not base64: {e}")))?;
+        let key =
+            BASE64.decode(key.as_bytes()).map_err(|e| bad(format!("the panel's permit key is not base64: {e}")))?;
         Ok(Self { agent, key })
     }
 

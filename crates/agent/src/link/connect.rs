@@ -60,9 +60,8 @@ async fn open(address: &Address, credential: &str) -> Result<(Socket, std::net::
     let mut request = address.url.as_str().into_client_request().map_err(End::lost)?;
     let bearer = HeaderValue::from_str(&format!("Bearer {credential}"));
     request.headers_mut().insert(AUTHORIZATION, bearer.map_err(|_| End::refused("the token is not one"))?);
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE_BYTES)).max_frame_size(Some(MAX_MESSAGE_BYTES));
     match client_async_tls_with_config(request, stream, Some(config), None).await {
         Ok((socket, _)) => Ok((socket, ours)),
         Err(tungstenite::Error::Http(response)) => Err(answered(&response)),

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use model::agent_api::{
-    AgentError, ErrorCode, Hello, Notice, Outcome, Request, ToAgent, ToPanel, VERSION, Welcome,
-};
+use model::agent_api::{AgentError, ErrorCode, Hello, Notice, Outcome, Request, ToAgent, ToPanel, VERSION, Welcome};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_tungstenite::tungstenite::Message;

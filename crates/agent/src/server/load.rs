@@ -72,7 +72,8 @@ pub(crate) async fn load(place: Place, around: Around) -> Result<Option<Server>,
 fn read(place: Place) -> io::Result<Option<Records>> {
     let Some(spec) = disk::read_json(&place.beside(SPEC))? else { return Ok(None) };
     let ownership: Option<Ownership> = disk::read_json(&place.beside(OWNERSHIP))?;
-    let ownership = ownership.ok_or_else(|| io::Error::other("its ownership record is missing, so it cannot be run"))?;
+    let ownership =
+        ownership.ok_or_else(|| io::Error::other("its ownership record is missing, so it cannot be run"))?;
     let lease = disk::read_json::<LeaseRecord>(&place.beside(LEASE))?;
     // A fence ends the lease; the agent may have died before it could remove the file.
     let lease = lease.filter(|_| !ownership.fenced).map(Lease::new);

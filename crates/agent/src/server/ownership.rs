@@ -65,12 +65,7 @@ mod tests {
     use super::*;
 
     fn permit(epoch: u64) -> Permit {
-        Permit {
-            server_id: ServerId::new(),
-            epoch: Epoch(epoch),
-            agent_id: NodeId::new(),
-            signature: String::new(),
-        }
+        Permit { server_id: ServerId::new(), epoch: Epoch(epoch), agent_id: NodeId::new(), signature: String::new() }
     }
 
     #[test]

@@ -114,12 +114,7 @@ impl Task {
 
     pub(super) fn run_in_background(self) -> Server {
         let (inbox, commands) = mpsc::channel(INBOX);
-        let server = Server {
-            id: self.place.server,
-            inbox,
-            seen: self.seen.subscribe(),
-            spec: self.spec.subscribe(),
-        };
+        let server = Server { id: self.place.server, inbox, seen: self.seen.subscribe(), spec: self.spec.subscribe() };
         tokio::spawn(self.run(commands));
         server
     }

@@ -68,7 +68,9 @@ async fn clear(path: &Path, what: &str) {
 async fn entries(dir: &Path) -> Vec<(String, PathBuf)> {
     let (listed, shown) = (dir.to_owned(), dir.display().to_string());
     let found = disk::blocking(move || {
-        std::fs::read_dir(listed)?.map(|entry| entry.map(|it| (it.file_name().to_string_lossy().into_owned(), it.path()))).collect()
+        std::fs::read_dir(listed)?
+            .map(|entry| entry.map(|it| (it.file_name().to_string_lossy().into_owned(), it.path())))
+            .collect()
     });
     found.await.unwrap_or_else(|error| {
         tracing::error!(dir = shown, %error, "cannot look for what nobody owns");

@@ -48,7 +48,9 @@ async fn report(
         let predicted = Some(predicted_ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN);
         let state = pace.state(now, predicted);
         // An idle copy, between its last round and the stop, has nothing to tell.
-        if last.as_ref() != Some(&state) && news.send(Notice::CopyProgress { transfer_id: transfer, progress: state.clone() }).is_err() {
+        if last.as_ref() != Some(&state)
+            && news.send(Notice::CopyProgress { transfer_id: transfer, progress: state.clone() }).is_err()
+        {
             tracing::trace!(%transfer, "no panel listens to the transfer's progress");
         }
         last = Some(state);

@@ -94,7 +94,10 @@ impl Record {
     /// Refuses a command that is not of this transfer as it is known here, or comes after its end.
     pub(super) fn admit(&self, key: &StepKey, server: ServerId, action: &TransferAction) -> Result<(), AgentError> {
         if self.server != server {
-            return Err(refuse(ErrorCode::Conflict, format!("transfer {} is of server {}", self.transfer, self.server)));
+            return Err(refuse(
+                ErrorCode::Conflict,
+                format!("transfer {} is of server {}", self.transfer, self.server),
+            ));
         }
         if self.epoch != key.epoch {
             let message = format!("transfer {} began in epoch {}, not {}", self.transfer, self.epoch, key.epoch);
@@ -152,7 +155,9 @@ fn aged(outcome: &Outcome, passed: u64) -> Outcome {
         Outcome::Ok(Reply::Stopped { was_running, ago_ms }) => {
             Outcome::Ok(Reply::Stopped { was_running: *was_running, ago_ms: ago_ms + passed })
         }
-        Outcome::Ok(Reply::Started { ago_ms }) => Outcome::Ok(Reply::Started { ago_ms: ago_ms.map(|ago| ago + passed) }),
+        Outcome::Ok(Reply::Started { ago_ms }) => {
+            Outcome::Ok(Reply::Started { ago_ms: ago_ms.map(|ago| ago + passed) })
+        }
         other => other.clone(),
     }
 }

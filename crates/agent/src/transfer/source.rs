@@ -149,7 +149,8 @@ impl Transfer {
             return Err(conflict("only a server that is fenced and stands still can be audited"));
         }
         let data = node.layout.place(self.server).data();
-        let report = blocking_engine(cancel, move |cancel| ::transfer::tree_root(&data, OwnerMap::Keep, cancel)).await?;
+        let report =
+            blocking_engine(cancel, move |cancel| ::transfer::tree_root(&data, OwnerMap::Keep, cancel)).await?;
         Ok(Reply::Audited { root: report.root.to_string() })
     }
 

@@ -247,7 +247,9 @@ impl Transfer {
         if let Ok(server) = node.server(self.server) {
             let epoch = server.observation().epoch;
             if epoch > target.epoch {
-                return Err(conflict(format!("the server is in epoch {epoch} here: it is not this transfer's any more")));
+                return Err(conflict(format!(
+                    "the server is in epoch {epoch} here: it is not this transfer's any more"
+                )));
             }
             server.disown().await?;
             server.kill().await?;
@@ -276,7 +278,8 @@ fn spec_epoch() -> model::Epoch {
 async fn check_room(staging: &Path, beneath: &Path, bytes: u64, files: u64) -> Result<(), AgentError> {
     let (staging, dir) = (staging.to_owned(), beneath.to_owned());
     let looked = disk::blocking(move || {
-        let staged = if staging.exists() { ::transfer::measure(&staging).unwrap_or_default() } else { Measure::default() };
+        let staged =
+            if staging.exists() { ::transfer::measure(&staging).unwrap_or_default() } else { Measure::default() };
         Ok((room(&dir)?, staged))
     });
     let (room, staged) = looked.await.map_err(|e| disk::failed("look at", beneath, &e))?;

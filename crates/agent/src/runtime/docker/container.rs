@@ -31,7 +31,8 @@ pub(super) fn name(server: ServerId) -> String {
 
 /// A fingerprint of everything that goes into the container.
 pub(super) fn made_from(unit: Unit<'_>, user: &str) -> Result<String, AgentError> {
-    let spec = serde_json::to_vec(unit.spec).map_err(|e| crate::disk::failed("spell the spec of", &unit.place.home, &e.into()))?;
+    let spec = serde_json::to_vec(unit.spec)
+        .map_err(|e| crate::disk::failed("spell the spec of", &unit.place.home, &e.into()))?;
     let mut all = digest::Context::new(&digest::SHA256);
     all.update(&spec);
     all.update(format!("\n{}\n{user}\n{}", unit.epoch, unit.place.home.display()).as_bytes());
@@ -39,7 +40,12 @@ pub(super) fn made_from(unit: Unit<'_>, user: &str) -> Result<String, AgentError
 }
 
 /// `has_command`: the image says itself what to run, as those made for Pterodactyl do (they read `STARTUP`).
-pub(super) fn body(unit: Unit<'_>, agent: &str, user: &str, has_command: bool) -> Result<ContainerCreateBody, AgentError> {
+pub(super) fn body(
+    unit: Unit<'_>,
+    agent: &str,
+    user: &str,
+    has_command: bool,
+) -> Result<ContainerCreateBody, AgentError> {
     let spec = unit.spec;
     let labels = [
         (SERVER, spec.id.to_string()),

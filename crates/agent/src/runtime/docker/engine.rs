@@ -115,7 +115,8 @@ impl Engine {
     pub(super) async fn labels_with(&self, label: &str) -> Result<Vec<HashMap<String, String>>, AgentError> {
         let filters = HashMap::from([("label", vec![label])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let found = self.0.list_containers(Some(options)).await.map_err(|e| failed("list containers with", label, &e))?;
+        let found =
+            self.0.list_containers(Some(options)).await.map_err(|e| failed("list containers with", label, &e))?;
         Ok(found.into_iter().filter_map(|container| container.labels).collect())
     }
 

@@ -25,7 +25,12 @@ pub(super) fn name(server: ServerId) -> String {
 }
 
 /// Runs the script to its end. What it said is in `install.log`.
-pub(super) async fn run(engine: &Engine, unit: Unit<'_>, agent: &str, script: &InstallScript) -> Result<(), AgentError> {
+pub(super) async fn run(
+    engine: &Engine,
+    unit: Unit<'_>,
+    agent: &str,
+    script: &InstallScript,
+) -> Result<(), AgentError> {
     let place = unit.place;
     let name = name(place.server);
     engine.image(&script.container).await?;

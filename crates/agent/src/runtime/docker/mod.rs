@@ -44,7 +44,8 @@ pub(crate) struct Containers {
 impl Containers {
     /// `agent` must stay the same for as long as the data directory does.
     pub(crate) async fn connect(socket: &str, user: &str, agent: String, clock: Arc<dyn Clock>) -> Fatal<Self> {
-        let owner = owner(user).ok_or_else(|| Error::Config(format!("the user of games must be uid:gid, not {user}")))?;
+        let owner =
+            owner(user).ok_or_else(|| Error::Config(format!("the user of games must be uid:gid, not {user}")))?;
         let engine = Engine::connect(socket).await.map_err(|e| {
             Error::Runtime(format!("there is no Docker engine at {socket} ({e}): start it, or give another socket"))
         })?;
@@ -114,7 +115,8 @@ impl Runtime for Containers {
         let (uid, gid) = self.owner;
         let given = data.clone();
         let owned = disk::blocking(move || install::give(&given, uid, gid)).await;
-        owned.map_err(|e| disk::failed("change the owner (games run as another user: is the agent root?) of", &data, &e))
+        owned
+            .map_err(|e| disk::failed("change the owner (games run as another user: is the agent root?) of", &data, &e))
     }
 
     async fn start(&self, unit: Unit<'_>) -> Result<Running, AgentError> {

@@ -288,7 +288,10 @@ async fn pid_ended(process: ProcessId) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    #[allow(deprecated, reason = "its successor is unsafe for types that could change their descriptor; OwnedFd cannot")]
+    #[allow(
+        deprecated,
+        reason = "its successor is unsafe for types that could change their descriptor; OwnedFd cannot"
+    )]
     let pidfd = AsyncFd::new(pidfd)?;
     // The pid may have passed to somebody else just before it was opened; what is open now stays the same process.
     if is_alive(process) {

@@ -11,7 +11,8 @@ use model::ServerSpec;
 use model::agent_api::{AgentError, ErrorCode};
 
 /// Where programs are looked up, for the agent and for the game alike.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games";
+pub(super) const PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games";
 
 /// Replaces `{{NAME}}` by its value; a name without one becomes nothing, as in a shell.
 pub(crate) fn fill_in(line: &str, environment: &BTreeMap<String, String>) -> String {

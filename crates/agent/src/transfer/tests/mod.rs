@@ -27,7 +27,7 @@ use crate::runtime::process::Processes;
 use crate::server::testing::spec;
 use crate::server::{Around, Heard};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const EPOCH: u64 = 4;
 /// Writes a record every few milliseconds until it is told to stop.
 const GAME: &str = r#"mkdir -p world
@@ -58,7 +58,11 @@ impl Side {
         self.node.around.shutdown.cancel();
         let old = Arc::downgrade(&self.node);
         self.node = open(&self.dir, self.id, &self.key, &self.permit_key).await;
-        let gone = async { while old.strong_count() > 0 { tokio::time::sleep(Duration::from_millis(1)).await } };
+        let gone = async {
+            while old.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await
+            }
+        };
         tokio::time::timeout(PATIENCE, gone).await.expect("an agent that was shut down lets go of everything");
     }
 
@@ -120,14 +124,8 @@ impl Stage {
         let (source, target) = (Side::new(&panel).await, Side::new(&panel).await);
         let mut spec = spec();
         spec.startup = "/bin/sh game.sh".to_owned();
-        let stage = Self {
-            panel,
-            source,
-            target,
-            spec,
-            transfer: TransferId::new(),
-            ticket: Ticket::random().to_string(),
-        };
+        let stage =
+            Self { panel, source, target, spec, transfer: TransferId::new(), ticket: Ticket::random().to_string() };
         let create = Request::CreateServer { spec: Box::new(stage.spec.clone()), epoch: Epoch(EPOCH) };
         assert_eq!(stage.source.node.obey(create).await, Outcome::Ok(Reply::Done));
         let data = stage.source_data();

@@ -118,9 +118,7 @@ async fn take_back(stage: &Stage) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_every_point_there_is_a_way_back_that_leaves_nothing() {
-    for point in
-        [Point::Prepared, Point::Precopied, Point::Stopped, Point::Copied, Point::Fenced, Point::Started]
-    {
+    for point in [Point::Prepared, Point::Precopied, Point::Stopped, Point::Copied, Point::Fenced, Point::Started] {
         let stage = Stage::running().await;
         advance(&stage, point).await;
         take_back(&stage).await;
@@ -161,10 +159,8 @@ async fn a_repeat_gets_the_recorded_answer() {
 async fn two_that_ask_for_the_same_step_get_one_copy() {
     let stage = Stage::running().await;
     stage.prepare().await.unwrap();
-    let (one, two) = tokio::join!(
-        stage.at_source("precopy", stage.precopy(None)),
-        stage.at_source("precopy", stage.precopy(None))
-    );
+    let (one, two) =
+        tokio::join!(stage.at_source("precopy", stage.precopy(None)), stage.at_source("precopy", stage.precopy(None)));
     assert_eq!(one.unwrap(), two.unwrap());
     stage.end().await;
 }
@@ -179,7 +175,7 @@ async fn progress_is_told_while_it_is_made() {
     while let Ok(notice) = news.try_recv() {
         if let model::agent_api::Notice::CopyProgress { transfer_id, progress } = notice {
             assert_eq!(transfer_id, stage.transfer);
-            told = told.max(progress.bytes_sent);
+            told = told.max(progress.bytes_read);
         }
     }
     assert!(told > 0);
