@@ -104,9 +104,12 @@ fn behind(ours: &Value, theirs: &Value) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn progress_is_folded_bare_or_inside_a_transfer_and_other_events_ask_for_the_transfer() {
@@ -117,5 +120,73 @@ mod tests {
         assert!(fold(&event("progress", json!({"id": "x", "progress": {"bytes_read": 6}})), &mut progress));
         assert_eq!(progress["bytes_read"], 6);
         assert!(!fold(&event("stage", json!({"stage": "stopping"})), &mut progress));
+    }
+
+    fn transfer(state: &str, finished_at: Option<&str>) -> String {
+        json!({"success": true, "data": {"state": state, "finished_at": finished_at, "progress": {}}}).to_string()
+    }
+
+    fn answer(mut stream: TcpStream, kind: &str, body: &str) {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n");
+        write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    }
+
+    /// A panel that answers `transfers` in turn (an empty one: it is away), and one event of progress.
+    fn panel(transfers: Vec<String>) -> Api {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let api = Api::new(&format!("http://{}", listener.local_addr().unwrap()), "bp_test").unwrap();
+        thread::spawn(move || {
+            let mut transfers = transfers.into_iter();
+            for stream in listener.incoming() {
+                let (mut stream, mut request, mut bytes) = (stream.unwrap(), Vec::new(), [0; 4096]);
+                while !request.windows(4).any(|w| w == b"\r\n\r\n") {
+                    let n = stream.read(&mut bytes).unwrap();
+                    request.extend_from_slice(&bytes[..n]);
+                }
+                if request.windows(7).any(|w| w == b"/events") {
+                    answer(stream, "text/event-stream", "event: progress\ndata: {\"bytes_read\": 77}\n\n");
+                    continue;
+                }
+                match transfers.next() {
+                    Some(body) if !body.is_empty() => answer(stream, "application/json", &body),
+                    Some(_) => drop(stream),
+                    None => break,
+                }
+            }
+        });
+        api
+    }
+
+    #[derive(Default)]
+    struct Seen(Vec<u64>);
+
+    impl View for Seen {
+        fn show(&mut self, _transfer: &Value, progress: &Value) {
+            self.0.extend(progress["bytes_read"].as_u64());
+        }
+    }
+
+    #[test]
+    fn a_transfer_is_followed_through_a_restart_of_the_panel_until_its_end_is_written_down() {
+        let api = panel(vec![
+            transfer("running", None),
+            String::new(),
+            transfer("completed", None),
+            transfer("completed", Some("2026-01-01T00:00:00Z")),
+        ]);
+        let mut seen = Seen::default();
+        let Watched::Over(end) = follow(&api, "t", &Stop::default(), &mut seen).unwrap() else {
+            panic!("nobody interrupted it");
+        };
+        assert!(end["finished_at"].is_string(), "{end}");
+        assert!(seen.0.contains(&77), "the event was not shown: {seen:?}", seen = seen.0);
+    }
+
+    #[test]
+    fn a_watch_that_is_interrupted_leaves_the_transfer_alone() {
+        let api = panel(vec![transfer("running", None)]);
+        let stop = Stop::default();
+        stop.request();
+        assert!(matches!(follow(&api, "t", &stop, &mut Seen::default()), Ok(Watched::Interrupted)));
     }
 }
