@@ -95,8 +95,8 @@ mod tests {
         let public = BASE64.decode(signer.public_key().as_bytes()).unwrap();
         let signature = BASE64.decode(permit.signature.as_bytes()).unwrap();
         let key = UnparsedPublicKey::new(&ED25519, public);
-        let signed = Permit::signed_bytes(permit.server_id, permit.epoch, permit.agent_id);
-        key.verify(&signed, &signature).unwrap();
+        let bytes = Permit::signed_bytes(permit.server_id, permit.epoch, permit.agent_id);
+        key.verify(&bytes, &signature).unwrap();
         let other = Permit::signed_bytes(permit.server_id, Epoch(4), permit.agent_id);
         assert!(key.verify(&other, &signature).is_err());
     }

@@ -17,6 +17,8 @@ use crate::world::{Copy, Lease, Node, Order, Staging, State, Stopped, Working, W
 
 /// What one way of a message takes.
 const WIRE: Duration = Duration::from_millis(2);
+/// What a short command takes: long enough to die in the middle of it.
+const MOMENT: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(2);
 
 type Done = Result<Reply, AgentError>;
@@ -72,7 +74,9 @@ impl World {
                 self.agent_dies(node, away);
                 return Err(CallError::Lost);
             }
-            Some(Fault::AgentDiesDuring(away)) => self.later(Duration::from_millis(50), move |w| w.agent_dies(node, away)),
+            Some(Fault::AgentDiesDuring(away)) => {
+                self.later(Duration::from_millis(50), move |w| w.agent_dies(node, away));
+            }
             Some(Fault::OtherAgentDies(away)) => self.other_dies(node, away),
             Some(Fault::Cancel) => self.order(Order::Cancel(key.transfer_id)),
             Some(Fault::Stall) => self.state().stalled = true,
@@ -200,23 +204,36 @@ impl World {
                 self.state().stop(node, server, Duration::from_millis(lease_ms))
             }
             TransferAction::FinalCopy { door, .. } => self.final_copy(node, id, server, &door.address).await,
-            TransferAction::FenceSource => self.state().fence(node, server),
-            TransferAction::UnfenceSource { permit } => self.state().unfence(node, server, &permit),
+            TransferAction::FenceSource => {
+                sleep(MOMENT).await;
+                self.state().fence(node, server)
+            }
+            TransferAction::UnfenceSource { permit } => {
+                sleep(MOMENT).await;
+                self.state().unfence(node, server, &permit)
+            }
             TransferAction::ResumeSource { permit, start } => {
-                sleep(Duration::from_millis(100)).await;
+                sleep(MOMENT).await;
                 self.state().resume(node, server, &permit, start)
             }
-            TransferAction::EndCopy => Ok(Reply::Done),
+            TransferAction::EndCopy => {
+                sleep(MOMENT).await;
+                Ok(Reply::Done)
+            }
             TransferAction::StartTarget { permit, start } => {
-                sleep(Duration::from_millis(100)).await;
+                sleep(MOMENT).await;
                 self.state().start(node, id, server, &permit, start)
             }
             TransferAction::CheckHealth { min_uptime_ms, .. } => {
                 sleep(Duration::from_millis(min_uptime_ms)).await;
                 self.state().healthy(node, server)
             }
-            TransferAction::AbortTarget => self.state().abort(node, id, server),
+            TransferAction::AbortTarget => {
+                sleep(MOMENT).await;
+                self.state().abort(node, id, server)
+            }
             TransferAction::Audit => {
+                self.state().admit_players(id, server);
                 sleep(Duration::from_secs(1)).await;
                 let state = self.state();
                 Ok(Reply::Audited { root: state.copy(node, server)?.tree.root() })
@@ -426,6 +443,7 @@ impl State {
                 lease_lost: false,
                 stopped: None,
                 brought_by: Some(id),
+                admitted: false,
             };
             here.servers.insert(server, copy);
             here.staging.remove(&id);
@@ -435,6 +453,12 @@ impl State {
             copy.running = Some(Instant::now());
         }
         Ok(Reply::Started { ago_ms: start.then_some(0) })
+    }
+
+    /// The panel is past the pivot: from here on what the game on the target acknowledges counts.
+    fn admit_players(&mut self, id: TransferId, server: ServerId) {
+        let copies = self.nodes.values_mut().filter_map(|node| node.servers.get_mut(&server));
+        copies.filter(|copy| copy.brought_by == Some(id)).for_each(|copy| copy.admitted = true);
     }
 
     fn healthy(&mut self, node: NodeId, server: ServerId) -> Done {

@@ -106,6 +106,7 @@ impl Scene {
             lease_lost: false,
             stopped: None,
             brought_by: None,
+            admitted: true,
         };
         {
             let mut state = world.state();
@@ -130,10 +131,10 @@ impl Scene {
             rested = timeout(DEADLINE, self.run_to_rest()) => rested,
             () = world.live() => unreachable!("the world does not end"),
         };
-        let transfer = match transfer {
-            Ok(rested) => rested?,
-            Err(_) => panic!("no rest within {DEADLINE:?}\n  {}", self.world.state().history.join("\n  ")),
+        let Ok(transfer) = transfer else {
+            panic!("no rest within {DEADLINE:?}\n  {}", self.world.state().history.join("\n  "));
         };
+        let transfer = transfer?;
         let broken = self.judge(&transfer).await?;
         let state = self.world.state();
         let unfired = state.faults.iter().filter(|planned| !planned.fired).cloned().collect();

@@ -87,6 +87,9 @@ pub(crate) struct Copy {
     pub(crate) stopped: Option<Stopped>,
     /// The transfer that brought it here.
     pub(crate) brought_by: Option<TransferId>,
+    /// Whether players are on it. What a game writes by itself while it boots on a target is nobody's loss if the
+    /// transfer is rolled back.
+    pub(crate) admitted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +143,9 @@ impl World {
         dead.life += 1;
         let working: Vec<Working> = dead.working.drain().map(|(_, working)| working).collect();
         drop(state);
-        working.iter().for_each(|working| working.task.abort());
+        for working in &working {
+            working.task.abort();
+        }
         let world = self.clone();
         tokio::spawn(async move {
             sleep(away).await;
@@ -181,14 +186,18 @@ impl State {
                         copy.running = Some(now);
                     }
                 }
-                if copy.running.is_some() {
+                if copy.running.is_some() && !copy.admitted {
+                    copy.tree.boot();
+                } else if copy.running.is_some() {
                     let next = self.acknowledged.entry(*server).or_default();
                     *next += 1;
                     copy.tree.write(*next);
                 }
             }
         }
-        notes.into_iter().for_each(|what| self.note(what));
+        for what in notes {
+            self.note(what);
+        }
     }
 
     /// I1, and I4's half that can be seen from here at any instant: a game only runs on a tree with all its records.

@@ -48,9 +48,9 @@ const UNDO: [(&str, Side); 6] = [
     ("undo_prepare_target", Target),
 ];
 
-async fn play(stage: &Stage, faults: Vec<Planned>, state: TransferState) -> End {
+async fn play(stage: &Stage, faults: Vec<Planned>, expected: TransferState) -> End {
     let end = stage.play(Setup { faults, ..Setup::default() }).await;
-    end.must_be(state);
+    end.must_be(expected);
     end
 }
 
@@ -110,8 +110,8 @@ async fn a_panel_that_is_away_for_longer_than_the_lease_finds_the_source_running
                 (step, fault),
                 ("stop_source", CrashAfter(_)) | ("final_copy", _) | ("fence_source", CrashBefore(_))
             );
-            let state = if lost { RolledBack } else { Completed };
-            let end = play(&stage, vec![Planned::at(step, side, fault)], state).await;
+            let expected = if lost { RolledBack } else { Completed };
+            let end = play(&stage, vec![Planned::at(step, side, fault)], expected).await;
             assert_eq!(code(&end), if lost { "lease_lost" } else { "" });
         }
     }

@@ -100,7 +100,9 @@ impl Driver {
         let news = if first { Some(self.keep(&mut tx, "end", body).await?) } else { None };
         tx.commit().await?;
         tracing::info!(transfer = %id, ?state, ?failure, "transfer ended");
-        news.into_iter().for_each(|news| self.it.events.tell(news));
+        if let Some(news) = news {
+            self.it.events.tell(news);
+        }
         Ok(())
     }
 
@@ -148,7 +150,7 @@ impl Driver {
             sleep(TELL_EVERY).await;
         }
         // The sender lives as long as `following`, which we hold: not reached, and nothing to end for if it were.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn write_progress(&self, progress: &model::CopyProgress) -> Result<(), DbError> {
@@ -161,7 +163,9 @@ impl Driver {
         let mut tx = self.it.db.begin().await?;
         let news = self.enter_in(&mut tx, stages, TransferState::Running).await?;
         tx.commit().await?;
-        news.into_iter().for_each(|news| self.it.events.tell(news));
+        for news in news {
+            self.it.events.tell(news);
+        }
         Ok(())
     }
 
@@ -188,19 +192,17 @@ impl Driver {
         transfers::transfer_show(&mut tx, id, state).await?;
         let mut news = vec![];
         if let Some(event) = event {
-            let live = self.it.transfer.mode == model::Mode::Live && self.is_running(log);
+            let live = self.it.transfer.mode == model::Mode::Live && ran(log);
             news = self.enter_in(&mut tx, status::stages(event, live), state).await?;
             let (level, message) = status::describe(event);
             let body = json!({"level": level, "step": event.step(), "message": message, "state": state});
             news.push(self.keep(&mut tx, "log", body).await?);
         }
         tx.commit().await?;
-        news.into_iter().for_each(|news| self.it.events.tell(news));
+        for news in news {
+            self.it.events.tell(news);
+        }
         Ok(())
-    }
-
-    fn is_running(&self, log: &Log) -> bool {
-        log.output::<serde_json::Value>("prepare_target").is_none_or(|seen| seen["running"] == true)
     }
 
     async fn keep(
@@ -223,6 +225,11 @@ impl Driver {
             at: self.it.now(),
         }
     }
+}
+
+/// Whether the game ran when it was looked at; true before that is known.
+fn ran(log: &Log) -> bool {
+    log.output::<serde_json::Value>("prepare_target").is_none_or(|seen| seen["running"] == true)
 }
 
 #[async_trait]

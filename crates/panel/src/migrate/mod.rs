@@ -246,8 +246,7 @@ impl Migrations {
             return Ok(());
         }
         let key = StepKey { transfer_id: id, step: "free_retained".to_owned(), epoch: transfer.epoch };
-        let request =
-            Request::Transfer { key, server_id: transfer.server_id, action: TransferAction::FreeRetained };
+        let request = Request::Transfer { key, server_id: transfer.server_id, action: TransferAction::FreeRetained };
         let call = self.agents.call(transfer.source_node_id, request);
         match timeout(self.pace.answer, call).await.unwrap_or(Err(CallError::Lost)) {
             Ok(_) => {}
@@ -326,6 +325,7 @@ impl Migrations {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn store_error(error: StoreError) -> DbError {
     DbError::Corrupt { column: "saga_log.event", why: error.to_string() }
 }

@@ -41,10 +41,8 @@ pub(super) fn stages(event: &Event, live: bool) -> &'static [Stage] {
 
 /// Whether the game is stopped, or may be, by this transfer.
 pub(super) fn is_frozen(log: &Log) -> bool {
-    let stopped = matches!(
-        log.phase("stop_source"),
-        Some(Phase::Running(_) | Phase::Done | Phase::Failed | Phase::Undoing(_))
-    );
+    let stopped =
+        matches!(log.phase("stop_source"), Some(Phase::Running(_) | Phase::Done | Phase::Failed | Phase::Undoing(_)));
     stopped && log.phase("check_health") != Some(Phase::Done)
 }
 

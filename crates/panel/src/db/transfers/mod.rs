@@ -16,7 +16,9 @@ use sqlx::AssertSqlSafe;
 
 pub use events::{EventRow, event_append, events_after};
 pub use owed::{Owed, owed_insert, owed_list, owed_paid};
-pub use ownership::{Switch, epoch_raise, lock_confirm, lock_release, reserved_for_return, server_switch, source_released};
+pub use ownership::{
+    Switch, epoch_raise, lock_confirm, lock_release, reserved_for_return, server_switch, source_released,
+};
 
 use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, from_ms, from_word, to_i64, to_json, to_ms, to_word};
 

@@ -4,8 +4,8 @@
 
 use model::{AllocationId, Epoch, NodeId, ServerId, TransferId};
 
-use crate::db::{Conn, DbError, exactly_one, from_i64, parse, to_i64};
 use crate::db::nodes::Usage;
+use crate::db::{Conn, DbError, exactly_one, from_i64, parse, to_i64};
 
 /// A change of the owner.
 #[derive(Clone, Copy, Debug)]

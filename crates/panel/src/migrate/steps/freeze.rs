@@ -101,7 +101,8 @@ impl Move {
         };
         let server = load().await.map_err(|error: DbError| db_failure(error))?;
         if server.node_id != self.source() {
-            let message = format!("server {} belongs to node {} and cannot run on the source", server.id, server.node_id);
+            let message =
+                format!("server {} belongs to node {} and cannot run on the source", server.id, server.node_id);
             return Err(Failure::Stuck(Cause::new("owner_unexpected", message)));
         }
         Ok(self.permits.sign(server.id, server.epoch, self.source()))

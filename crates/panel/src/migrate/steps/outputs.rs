@@ -1,8 +1,8 @@
 //! What steps leave in the log for later steps and for undoing. Stored: fields are only ever added.
 
 use saga::{Call, Cause, Failure};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use model::agent_api::Door;
 

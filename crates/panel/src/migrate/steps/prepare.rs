@@ -25,7 +25,8 @@ impl Step<Move> for PrepareTarget {
 
     async fn run(&self, it: &Move, call: &Call<'_>) -> Result<Value, Failure> {
         let about = it.load_about().await.map_err(db_failure)?;
-        let measure = it.ask(call, self.name(), it.source(), TransferAction::Measure, it.patient().within(it.pace.prepare));
+        let measure =
+            it.ask(call, self.name(), it.source(), TransferAction::Measure, it.patient().within(it.pace.prepare));
         let Reply::Measured { bytes, files, running, answers_tcp } = measure.await? else {
             return Err(Failure::Undo(Cause::new("unexpected_reply", "the source did not say how big the server is")));
         };

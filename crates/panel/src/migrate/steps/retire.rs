@@ -82,7 +82,8 @@ impl Step<Move> for ReleaseSource {
 impl Move {
     /// The expiry is settled before the source hears of it: asked again, it hears the same.
     async fn settle_expiry(&self) -> Result<model::Timestamp, DbError> {
-        let keep = SignedDuration::from_secs(i64::try_from(self.transfer.options.retain_source_for_s).unwrap_or(i64::MAX));
+        let keep =
+            SignedDuration::from_secs(i64::try_from(self.transfer.options.retain_source_for_s).unwrap_or(i64::MAX));
         let wanted = self.now().checked_add(keep).unwrap_or(model::Timestamp::MAX);
         let mut tx = self.db.begin().await?;
         let settled = transfers::retained_until(&mut tx, self.transfer.id, wanted).await?;
