@@ -23,7 +23,10 @@ pub mod transfers;
 mod views;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 
 pub use answer::Answer;
 pub use auth::Admin;
@@ -52,7 +55,20 @@ pub fn router(app: App) -> Router {
         .merge(health::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(app.clone(), see_it_through))
         .with_state(app)
+}
+
+/// A client that hangs up does not stop half way what it has begun: requests that change something run in a task of
+/// their own. (Without it the future is dropped wherever it waits, for example between a commit and what follows it.)
+async fn see_it_through(State(app): State<App>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    match app.tasks.spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(panicked) => ApiError::internal(panicked).into_response(),
+    }
 }
 
 async fn no_such_route(uri: Uri) -> ApiError {

@@ -86,7 +86,7 @@ impl Peer {
     /// Hands an answer to the call that waits for it. One that nobody waits for was given up by its caller.
     pub(super) fn answer(&self, id: u64, outcome: Outcome) {
         let waiting = lock(&self.pending).as_mut().and_then(|pending| pending.remove(&id));
-        if !waiting.is_some_and(|waiting| waiting.send(outcome).is_ok()) {
+        if waiting.is_none_or(|waiting| waiting.send(outcome).is_err()) {
             tracing::debug!(node = %self.node, id, "an answer that nobody waits for");
         }
     }

@@ -215,9 +215,9 @@ pub(crate) async fn http(
         let mut socket = TcpStream::connect(address).await.unwrap();
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: panel\r\nConnection: close\r\n");
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head = head + name + ": " + value + "\r\n";
         }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        head = head + "Content-Length: " + &body.len().to_string() + "\r\n\r\n";
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(body).await.unwrap();
         let mut answer = Vec::new();

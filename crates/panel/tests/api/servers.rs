@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use model::agent_api::{AgentError, ErrorCode, Outcome, Request};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::agent::{TestAgent, answers, done, hello, name};
-use crate::harness::{Panel, new_server};
+use crate::harness::{Panel, new_server, until};
 
+#[allow(clippy::unnecessary_wraps, reason = "one of the answers of a script, of which one is no answer")]
 fn refuse(code: ErrorCode, message: &str) -> Option<Outcome> {
     Some(Outcome::Err(AgentError::new(code, message)))
 }
@@ -96,6 +100,35 @@ async fn an_installation_waits_for_its_agent_and_survives_lost_answers_and_resta
     let agent = TestAgent::back(panel.address, agent_id, &hello(None), answers([])).await;
     panel.until_status(&id, "offline").await;
     assert_eq!(agent.asked().iter().filter(|request| name(request) == "create").count(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_stops_nothing_half_way() {
+    let panel = Panel::start().await;
+    let (node, _agent) = panel.node("n", "25565-25590").await;
+    let body = new_server(&panel.egg().await, &node).to_string();
+    let headers = format!("Authorization: Bearer {}\r\nIdempotency-Key: hung-up\r\n", panel.key);
+    let request = format!(
+        "POST /api/v1/admin/servers HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for pause_us in [0, 300, 600, 1000, 2000, 4000, 8000] {
+        let request = request.replace("hung-up", &format!("hung-up-{pause_us}"));
+        let mut socket = TcpStream::connect(panel.address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        // Not to wait for something: each hangs up at another moment of the request's life.
+        tokio::time::sleep(Duration::from_micros(pause_us)).await;
+        drop(socket);
+        // The same request again: done once, and to its end.
+        let key = format!("hung-up-{pause_us}");
+        let server = until(async || {
+            let again = panel.send("POST", "/api/v1/admin/servers", &[("Idempotency-Key", &key)], &body).await;
+            (again.status == 201).then(|| again.created())
+        })
+        .await;
+        panel.until_status(server["id"].as_str().unwrap(), "offline").await;
+    }
+    assert_eq!(panel.get("/api/v1/admin/servers").await.body()["meta"]["total"], 7);
 }
 
 #[tokio::test]
