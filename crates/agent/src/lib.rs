@@ -86,7 +86,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let key = Arc::clone(&identity.key);
     let runtime = runtime(&config.runtime, key.fingerprint().to_string(), Arc::clone(&clock)).await?;
-    let listener = ::transfer::Listener::bind(config.data_listen, Arc::clone(&key)).await.map_err(Error::Listen)?;
+    let listener = listen(&layout, config.data_listen, &key).await?;
     tracing::info!(data = %layout.root().display(), listens = %listener.local_addr(), "agent begins");
     let (news, _) = broadcast::channel(NEWS);
     let permits = Arc::new(Permits::default());
@@ -97,6 +97,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let around = Around { runtime, clock, permits, heard: Arc::new(Heard::new()), news, shutdown };
     let node = Node::open(layout, around, key, listener).await?;
     Box::pin(Link::new(node, identity, &config)?.keep()).await
+}
+
+/// Opens the data listener. Where any port will do it is the same one again after a restart, if it is free: sources
+/// were told that address.
+async fn listen(layout: &Layout, wanted: SocketAddr, key: &Arc<::transfer::Identity>) -> Result<::transfer::Listener> {
+    let path = layout.identity().join("data_port.json");
+    let at = |source| Error::Disk { path: path.clone(), source };
+    if wanted.port() == 0
+        && let Some(port) = disk::read_json::<u16>(&path).map_err(at)?
+        && let Ok(listener) = ::transfer::Listener::bind(SocketAddr::new(wanted.ip(), port), Arc::clone(key)).await
+    {
+        return Ok(listener);
+    }
+    let listener = ::transfer::Listener::bind(wanted, Arc::clone(key)).await.map_err(Error::Listen)?;
+    disk::write_json(&path, &listener.local_addr().port()).map_err(at)?;
+    Ok(listener)
 }
 
 async fn runtime(choice: &RuntimeConfig, agent: String, clock: Arc<dyn Clock>) -> Result<Arc<dyn Runtime>> {

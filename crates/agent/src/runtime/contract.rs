@@ -204,6 +204,45 @@ async fn containers_keep_the_contract() {
     check(Ground::new(Arc::new(runtime), Arc::new(anew), &image)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_install_publish_and_know_whose_they_are() {
+    let (Ok(socket), Ok(image)) = (std::env::var("BADGER_TEST_DOCKER"), std::env::var("BADGER_TEST_IMAGE")) else {
+        return; // No engine to check against.
+    };
+    let connect = |agent: &str| Containers::connect(&socket, "1000:1000", agent.to_owned(), Arc::new(SystemClock));
+    let (mine, other) = (Arc::new(connect("mine-0").await.unwrap()), Arc::new(connect("other-0").await.unwrap()));
+    let mut ground = Ground::new(mine, Arc::clone(&other) as _, &image);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    ground.spec.allocations = vec![model::Allocation {
+        id: model::AllocationId::new(),
+        ip_address: "127.0.0.1".to_owned(),
+        port,
+    }];
+    ground.spec.install = Some(model::InstallScript {
+        container: image,
+        entrypoint: "sh".to_owned(),
+        script: "echo for $NAME > /mnt/server/installed.txt\n".to_owned(),
+    });
+    let game = format!("echo ready; exec nc -l -p {port} -e cat");
+    ground.install(&game).await;
+    let installed = ground.place.data().join("installed.txt");
+    assert_eq!(fs::read_to_string(&installed).unwrap(), "for a b\n");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(&installed).unwrap()), 1000);
+
+    let mut running = ground.runtime.start(ground.unit()).await.unwrap();
+    line(&mut running, "ready").await;
+    let address = ground.runtime.game_address(ground.unit()).await.unwrap();
+    assert_eq!(address.port(), port);
+    assert!(other.find(&ground.place).await.unwrap().is_none(), "another agent's container is not ours");
+    other.kill(&ground.place).await.unwrap();
+    other.destroy(&ground.place).await.unwrap();
+    other.prepare(ground.unit()).await.unwrap();
+    assert!(ground.runtime.find(&ground.place).await.unwrap().is_some());
+    other.destroy(&ground.place).await.unwrap();
+    tokio::net::TcpStream::connect(address).await.unwrap();
+    ground.tidy().await;
+}
+
 #[tokio::test]
 async fn processes_refuse_an_installation_script() {
     let mut ground = Ground::new(processes(), processes(), "none");

@@ -244,6 +244,9 @@ impl Transfer {
         *self.door.lock().await = None;
         let Some(target) = self.record().target.clone() else { return Ok(()) };
         remove_tree(&node.layout.staging_of(self.id)).await?;
+        if target.phase == Phase::Started && node.server(self.server).is_err() {
+            return Ok(()); // It came, and went on to somewhere else since.
+        }
         if let Ok(server) = node.server(self.server) {
             let epoch = server.observation().epoch;
             if epoch > target.epoch {
@@ -266,6 +269,9 @@ impl Transfer {
 
 fn set_phase(record: &mut super::record::Record, phase: Phase) {
     if let Some(target) = &mut record.target {
+        if phase == Phase::Started {
+            target.ticket.clear(); // Nobody needs it any more.
+        }
         target.phase = phase;
     }
 }

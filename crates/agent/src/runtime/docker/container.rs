@@ -29,6 +29,12 @@ pub(super) fn name(server: ServerId) -> String {
     format!("bp-{server}")
 }
 
+/// Where another agent on the same engine has the plain name: a server that moves between two of them.
+pub(super) fn second_name(server: ServerId, agent: &str) -> String {
+    let short: String = agent.chars().take(8).collect();
+    format!("bp-{server}-{short}")
+}
+
 /// A fingerprint of everything that goes into the container.
 pub(super) fn made_from(unit: Unit<'_>, user: &str) -> Result<String, AgentError> {
     let spec = serde_json::to_vec(unit.spec)

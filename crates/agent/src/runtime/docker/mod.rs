@@ -52,18 +52,27 @@ impl Containers {
         Ok(Self { engine, clock, agent, user: user.to_owned(), owner })
     }
 
-    async fn create(&self, unit: Unit<'_>) -> Result<(), AgentError> {
-        let image = self.engine.image(&unit.spec.image).await?;
-        let body = container::body(unit, &self.agent, &self.user, has_command(&image))?;
-        self.engine.create(&container::name(unit.place.server), body).await
+    /// The server's container and its name; never one of another agent.
+    async fn locate(&self, server: ServerId) -> Result<(String, Option<ContainerInspectResponse>), AgentError> {
+        let second = container::second_name(server, &self.agent);
+        if let Some(found) = self.engine.inspect(&second).await? {
+            return Ok((second, Some(found)));
+        }
+        let first = container::name(server);
+        let found = self.engine.inspect(&first).await?;
+        let foreign = found.as_ref().is_some_and(|found| label(found, container::AGENT) != Some(&self.agent));
+        Ok(if foreign { (second, None) } else { (first, found) })
+    }
+
+    async fn name(&self, server: ServerId) -> Result<String, AgentError> {
+        self.locate(server).await.map(|(name, _)| name)
     }
 
     /// A container made for exactly this, that has never run.
     fn is_fresh(&self, unit: Unit<'_>, found: &ContainerInspectResponse) -> Result<bool, AgentError> {
-        let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
-        let made_from = labels.and_then(|labels| labels.get(container::MADE_FROM));
+        let made_from = container::made_from(unit, &self.user)?;
         Ok(status(found) == Some(ContainerStateStatusEnum::CREATED)
-            && made_from == Some(&container::made_from(unit, &self.user)?))
+            && label(found, container::MADE_FROM) == Some(&made_from))
     }
 
     fn running(&self, name: &str, found: &ContainerInspectResponse, tail: &'static str) -> Running {
@@ -96,14 +105,16 @@ impl Runtime for Containers {
     }
 
     async fn prepare(&self, unit: Unit<'_>) -> Result<(), AgentError> {
-        let name = container::name(unit.place.server);
-        match self.engine.inspect(&name).await? {
+        let (name, found) = self.locate(unit.place.server).await?;
+        match found {
             Some(found) if is_running(&found) => return Ok(()),
             Some(found) if self.is_fresh(unit, &found)? => return Ok(()),
             Some(_) => self.engine.remove(&name).await?,
             None => {}
         }
-        self.create(unit).await
+        let image = self.engine.image(&unit.spec.image).await?;
+        let body = container::body(unit, &self.agent, &self.user, has_command(&image))?;
+        self.engine.create(&name, body).await
     }
 
     async fn install(&self, unit: Unit<'_>) -> Result<(), AgentError> {
@@ -121,7 +132,7 @@ impl Runtime for Containers {
 
     async fn start(&self, unit: Unit<'_>) -> Result<Running, AgentError> {
         self.prepare(unit).await?;
-        let name = container::name(unit.place.server);
+        let name = self.name(unit.place.server).await?;
         self.engine.start(&name).await?;
         match self.engine.inspect(&name).await? {
             Some(found) => Ok(self.running(&name, &found, "all")),
@@ -130,14 +141,15 @@ impl Runtime for Containers {
     }
 
     async fn find(&self, place: &Place) -> Result<Option<Running>, AgentError> {
-        let name = container::name(place.server);
-        let found = self.engine.inspect(&name).await?.filter(is_running);
-        Ok(found.map(|found| self.running(&name, &found, HISTORY)))
+        let (name, found) = self.locate(place.server).await?;
+        let alive = found.filter(is_running);
+        Ok(alive.map(|found| self.running(&name, &found, HISTORY)))
     }
 
     async fn history(&self, place: &Place) -> Vec<String> {
         let mut lines = Lines::default();
-        let mut output = Box::pin(self.engine.console(&container::name(place.server), false, HISTORY));
+        let Ok((name, Some(_))) = self.locate(place.server).await else { return Vec::new() };
+        let mut output = Box::pin(self.engine.console(&name, false, HISTORY));
         while let Some(Ok(part)) = output.next().await {
             lines.buffer().extend_from_slice(&part);
         }
@@ -147,11 +159,11 @@ impl Runtime for Containers {
     }
 
     async fn send(&self, place: &Place, line: &str) -> Result<(), AgentError> {
-        self.engine.type_line(&container::name(place.server), line).await
+        self.engine.type_line(&self.name(place.server).await?, line).await
     }
 
     async fn ask_to_end(&self, place: &Place, how: &StopHow) -> Result<(), AgentError> {
-        let name = container::name(place.server);
+        let name = self.name(place.server).await?;
         match how {
             StopHow::Command(line) => self.engine.type_line(&name, line).await,
             StopHow::Signal(signal) if signal == "^C" => self.engine.signal(&name, "SIGINT").await,
@@ -160,12 +172,12 @@ impl Runtime for Containers {
     }
 
     async fn kill(&self, place: &Place) -> Result<(), AgentError> {
-        self.engine.signal(&container::name(place.server), "SIGKILL").await
+        self.engine.signal(&self.name(place.server).await?, "SIGKILL").await
     }
 
     async fn destroy(&self, place: &Place) -> Result<(), AgentError> {
         install::clear(&self.engine, &install::name(place.server)).await?;
-        self.engine.remove(&container::name(place.server)).await
+        self.engine.remove(&self.name(place.server).await?).await
     }
 
     async fn list(&self) -> Result<Vec<ServerId>, AgentError> {
@@ -176,8 +188,8 @@ impl Runtime for Containers {
     /// The engine's proxy accepts connections whether the game listens or not, so the container itself is asked.
     async fn game_address(&self, unit: Unit<'_>) -> Option<SocketAddr> {
         let port = unit.spec.allocations.first()?.port;
-        let found = self.engine.inspect(&container::name(unit.place.server)).await.ok()??;
-        let networks = found.network_settings?.networks?;
+        let (_, found) = self.locate(unit.place.server).await.ok()?;
+        let networks = found?.network_settings?.networks?;
         let ip = networks.values().find_map(|network| network.ip_address.as_ref()?.parse().ok())?;
         Some(SocketAddr::new(ip, port))
     }
@@ -211,6 +223,10 @@ fn has_command(image: &ImageInspect) -> bool {
     let config = image.config.as_ref();
     let says = |words: Option<&Vec<String>>| words.is_some_and(|words| !words.is_empty());
     config.is_some_and(|config| says(config.entrypoint.as_ref()) || says(config.cmd.as_ref()))
+}
+
+fn label<'a>(found: &'a ContainerInspectResponse, name: &str) -> Option<&'a String> {
+    found.config.as_ref()?.labels.as_ref()?.get(name)
 }
 
 fn status(found: &ContainerInspectResponse) -> Option<ContainerStateStatusEnum> {
