@@ -27,7 +27,7 @@ while read -r line; do echo "got $line"; [ "$line" = stop ] && exit 7; done"#;
 
 /// A runtime with one server in a directory of its own.
 struct Ground {
-    _dir: TempDir,
+    dir: Arc<TempDir>,
     runtime: Arc<dyn Runtime>,
     /// The same runtime, as an agent that was started anew would have it.
     anew: Arc<dyn Runtime>,
@@ -37,14 +37,19 @@ struct Ground {
 
 impl Ground {
     fn new(runtime: Arc<dyn Runtime>, anew: Arc<dyn Runtime>, image: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
         let mut spec = spec();
         spec.image = image.to_owned();
         spec.startup = "/bin/sh game.sh '{{NAME}}'".to_owned();
         spec.environment = [("NAME".to_owned(), "a b".to_owned())].into();
         let place = Layout::new(dir.path()).place(spec.id);
         disk::private_dir(&place.home).unwrap();
-        Self { _dir: dir, runtime, anew, place, spec }
+        Self { dir, runtime, anew, place, spec }
+    }
+
+    fn twin(&self) -> Self {
+        let (runtime, anew) = (Arc::clone(&self.runtime), Arc::clone(&self.anew));
+        Self { dir: Arc::clone(&self.dir), runtime, anew, place: self.place.clone(), spec: self.spec.clone() }
     }
 
     fn unit(&self) -> Unit<'_> {
@@ -82,12 +87,12 @@ async fn ended(running: Running) -> Exit {
 }
 
 /// Everything that the server's task relies on.
-async fn keeps_the_contract(ground: &mut Ground) {
-    runs_and_ends_when_asked(ground).await;
-    outlives_the_agent(ground).await;
-    ends_by_signal_and_by_force(ground).await;
-    refuses_what_cannot_run(ground).await;
-    leaves_nothing(ground).await;
+async fn keeps_the_contract(mut ground: Ground) {
+    runs_and_ends_when_asked(&ground).await;
+    outlives_the_agent(&ground).await;
+    ends_by_signal_and_by_force(&ground).await;
+    refuses_what_cannot_run(&mut ground).await;
+    leaves_nothing(&ground).await;
 }
 
 async fn runs_and_ends_when_asked(ground: &Ground) {
@@ -128,7 +133,7 @@ async fn outlives_the_agent(ground: &Ground) {
     assert_eq!(world, "state\nstate\n", "two runs, not three");
 }
 
-async fn ends_by_signal_and_by_force(ground: &mut Ground) {
+async fn ends_by_signal_and_by_force(ground: &Ground) {
     let traps = "trap 'echo caught; exit 3' TERM; echo ready; while true; do sleep 0.1; done";
     ground.install(traps).await;
     let mut running = ground.runtime.start(ground.unit()).await.unwrap();
@@ -166,22 +171,12 @@ async fn leaves_nothing(ground: &Ground) {
     assert!(!ground.runtime.list().await.unwrap().contains(&ground.spec.id));
 }
 
-/// Runs the suite and tidies up whether it held or not.
-async fn check(mut ground: Ground) {
-    let keeper = Ground {
-        _dir: tempfile::tempdir().unwrap(),
-        runtime: Arc::clone(&ground.runtime),
-        anew: Arc::clone(&ground.anew),
-        place: ground.place.clone(),
-        spec: ground.spec.clone(),
-    };
-    let held = tokio::spawn(async move {
-        keeps_the_contract(&mut ground).await;
-        ground
-    })
-    .await;
+/// Does something on a ground and tidies up, whether it held or not.
+async fn on<F: Future<Output = ()> + Send>(ground: Ground, work: impl FnOnce(Ground) -> F + Send + 'static) {
+    let keeper = ground.twin();
+    let held = tokio::spawn(async move { work(ground).await }).await;
     keeper.tidy().await;
-    drop(held.unwrap());
+    held.unwrap();
 }
 
 fn processes() -> Arc<dyn Runtime> {
@@ -190,7 +185,7 @@ fn processes() -> Arc<dyn Runtime> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_keep_the_contract() {
-    check(Ground::new(processes(), processes(), "none")).await;
+    on(Ground::new(processes(), processes(), "none"), keeps_the_contract).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +196,7 @@ async fn containers_keep_the_contract() {
     let agent = format!("contract-{}", std::process::id());
     let connect = || Containers::connect(&socket, "1000:1000", agent.clone(), Arc::new(SystemClock));
     let (runtime, anew) = (connect().await.unwrap(), connect().await.unwrap());
-    check(Ground::new(Arc::new(runtime), Arc::new(anew), &image)).await;
+    on(Ground::new(Arc::new(runtime), Arc::new(anew), &image), keeps_the_contract).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,16 +208,17 @@ async fn containers_install_publish_and_know_whose_they_are() {
     let (mine, other) = (Arc::new(connect("mine-0").await.unwrap()), Arc::new(connect("other-0").await.unwrap()));
     let mut ground = Ground::new(mine, Arc::clone(&other) as _, &image);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    ground.spec.allocations = vec![model::Allocation {
-        id: model::AllocationId::new(),
-        ip_address: "127.0.0.1".to_owned(),
-        port,
-    }];
+    ground.spec.allocations =
+        vec![model::Allocation { id: model::AllocationId::new(), ip_address: "127.0.0.1".to_owned(), port }];
     ground.spec.install = Some(model::InstallScript {
         container: image,
         entrypoint: "sh".to_owned(),
         script: "echo for $NAME > /mnt/server/installed.txt\n".to_owned(),
     });
+    on(ground, async move |ground| publishes_and_is_not_mistaken(ground, other, port).await).await;
+}
+
+async fn publishes_and_is_not_mistaken(ground: Ground, other: Arc<Containers>, port: u16) {
     let game = format!("echo ready; exec nc -l -p {port} -e cat");
     ground.install(&game).await;
     let installed = ground.place.data().join("installed.txt");
@@ -240,7 +236,6 @@ async fn containers_install_publish_and_know_whose_they_are() {
     assert!(ground.runtime.find(&ground.place).await.unwrap().is_some());
     other.destroy(&ground.place).await.unwrap();
     tokio::net::TcpStream::connect(address).await.unwrap();
-    ground.tidy().await;
 }
 
 #[tokio::test]
@@ -259,11 +254,12 @@ async fn processes_refuse_an_installation_script() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_is_not_over_while_a_child_of_it_still_writes() {
-    let ground = Ground::new(processes(), processes(), "none");
-    ground.install("(sleep 0.5; echo late > late.txt) & echo ready; exit 0").await;
-    let mut running = ground.runtime.start(ground.unit()).await.unwrap();
-    line(&mut running, "ready").await;
-    ended(running).await;
-    assert!(ground.place.data().join("late.txt").exists(), "its last writer had ended");
-    ground.tidy().await;
+    on(Ground::new(processes(), processes(), "none"), async |ground| {
+        ground.install("(sleep 0.5; echo late > late.txt) & echo ready; exit 0").await;
+        let mut running = ground.runtime.start(ground.unit()).await.unwrap();
+        line(&mut running, "ready").await;
+        ended(running).await;
+        assert!(ground.place.data().join("late.txt").exists(), "its last writer had ended");
+    })
+    .await;
 }

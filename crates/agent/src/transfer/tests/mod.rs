@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod docker;
 mod faults;
 mod restarts;
 mod story;
@@ -19,11 +20,11 @@ use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use crate::RuntimeConfig;
 use crate::layout::Layout;
 use crate::node::Node;
 use crate::permit::testing::Signer;
 use crate::permit::{Permits, Verifier};
-use crate::runtime::process::Processes;
 use crate::server::testing::spec;
 use crate::server::{Around, Heard};
 
@@ -42,22 +43,23 @@ struct Side {
     id: NodeId,
     key: Arc<Identity>,
     permit_key: String,
+    runtime: RuntimeConfig,
     node: Arc<Node>,
 }
 
 impl Side {
-    async fn new(panel: &Signer) -> Self {
+    async fn new(panel: &Signer, runtime: RuntimeConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = Arc::new(Identity::generate("test").unwrap());
         let (id, permit_key) = (NodeId::new(), panel.public());
-        let node = open(&dir, id, &key, &permit_key).await;
-        Self { dir, id, key, permit_key, node }
+        let node = open(&dir, id, &key, &permit_key, &runtime).await;
+        Self { dir, id, key, permit_key, runtime, node }
     }
 
     async fn restart(&mut self) {
         self.node.around.shutdown.cancel();
         let old = Arc::downgrade(&self.node);
-        self.node = open(&self.dir, self.id, &self.key, &self.permit_key).await;
+        self.node = open(&self.dir, self.id, &self.key, &self.permit_key, &self.runtime).await;
         let gone = async {
             while old.strong_count() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await
@@ -91,12 +93,12 @@ impl Side {
     }
 }
 
-async fn open(dir: &TempDir, id: NodeId, key: &Arc<Identity>, permit_key: &str) -> Arc<Node> {
+async fn open(dir: &TempDir, id: NodeId, key: &Arc<Identity>, permit_key: &str, runtime: &RuntimeConfig) -> Arc<Node> {
     let permits = Arc::new(Permits::default());
     permits.set(Verifier::new(id, permit_key).unwrap());
     let clock = Arc::new(SystemClock);
     let around = Around {
-        runtime: Arc::new(Processes::new(Arc::clone(&clock) as _)),
+        runtime: crate::runtime(runtime, key.fingerprint().to_string(), Arc::clone(&clock) as _).await.unwrap(),
         clock,
         permits,
         heard: Arc::new(Heard::new()),
@@ -120,9 +122,14 @@ struct Stage {
 impl Stage {
     /// The server exists and does not run.
     async fn offline() -> Self {
+        Self::with(RuntimeConfig::Process, "none").await
+    }
+
+    async fn with(runtime: RuntimeConfig, image: &str) -> Self {
         let panel = Signer::new();
-        let (source, target) = (Side::new(&panel).await, Side::new(&panel).await);
+        let (source, target) = (Side::new(&panel, runtime.clone()).await, Side::new(&panel, runtime).await);
         let mut spec = spec();
+        spec.image = image.to_owned();
         spec.startup = "/bin/sh game.sh".to_owned();
         let stage =
             Self { panel, source, target, spec, transfer: TransferId::new(), ticket: Ticket::random().to_string() };
@@ -139,10 +146,14 @@ impl Stage {
 
     async fn running() -> Self {
         let stage = Self::offline().await;
-        let start = Request::StartServer { server_id: stage.spec.id, permit: stage.permit(&stage.source, EPOCH) };
-        assert_eq!(stage.source.node.obey(start).await, Outcome::Ok(Reply::Done));
-        stage.source.until(stage.spec.id, ServerStatus::Running).await;
+        stage.start().await;
         stage
+    }
+
+    async fn start(&self) {
+        let start = Request::StartServer { server_id: self.spec.id, permit: self.permit(&self.source, EPOCH) };
+        assert_eq!(self.source.node.obey(start).await, Outcome::Ok(Reply::Done));
+        self.source.until(self.spec.id, ServerStatus::Running).await;
     }
 
     fn permit(&self, side: &Side, epoch: u64) -> Permit {
@@ -243,6 +254,7 @@ impl Stage {
         for side in [&self.source, &self.target] {
             if let Ok(server) = side.node.server(self.spec.id) {
                 server.kill().await.unwrap();
+                side.node.let_go(self.spec.id).await.unwrap();
             }
         }
     }
