@@ -101,11 +101,11 @@ impl Reader<'_> {
             runs.push(0..end);
         }
         for run in runs {
-            self.hole(&mut hash, stat.size, next..run.start);
+            Self::hole(&mut hash, stat.size, next..run.start);
             next = run.end;
             self.run(&mut hash, &file, path, stat.size, run)?;
         }
-        self.hole(&mut hash, stat.size, next..end);
+        Self::hole(&mut hash, stat.size, next..end);
         Ok(hash.finish())
     }
 
@@ -137,7 +137,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn hole(&self, hash: &mut ContentHash, size: u64, range: std::ops::Range<u64>) {
+    fn hole(hash: &mut ContentHash, size: u64, range: std::ops::Range<u64>) {
         range.for_each(|at| hash.update(&[zero_leaf(block_len(size, at))]));
     }
 }

@@ -34,6 +34,7 @@ pub enum Decision {
 }
 
 /// Decides from the rounds so far, oldest first.
+#[must_use]
 pub fn decide(history: &[RoundReport], promise: Duration) -> Decision {
     let [.., before, last] = history else { return Decision::Go };
     let predicted = predict(before, last);
@@ -82,7 +83,9 @@ mod tests {
     #[test]
     fn a_small_delta_stops_the_rounds() {
         let history = [round(1 << 30, 50, 3000), round(1 << 20, 50, 120)];
-        assert!(matches!(decide(&history, Duration::from_secs(2)), Decision::Stop { predicted } if predicted < Duration::from_secs(1)));
+        assert!(
+            matches!(decide(&history, Duration::from_secs(2)), Decision::Stop { predicted } if predicted < Duration::from_secs(1))
+        );
     }
 
     #[test]
@@ -94,7 +97,9 @@ mod tests {
     #[test]
     fn a_tree_that_is_dirtied_as_fast_as_it_is_copied_does_not_converge() {
         let history = vec![round(1 << 30, 50, 9000); 4];
-        assert!(matches!(decide(&history, Duration::from_secs(1)), Decision::WillNotConverge { predicted } if predicted > Duration::from_secs(8)));
+        assert!(
+            matches!(decide(&history, Duration::from_secs(1)), Decision::WillNotConverge { predicted } if predicted > Duration::from_secs(8))
+        );
     }
 
     #[test]

@@ -45,11 +45,13 @@ impl Identity {
     }
 
     /// Certificate and **secret key**. Keep it where only we can read it.
+    #[must_use]
     pub fn to_pem(&self) -> String {
         self.pem.clone()
     }
 
     /// How a peer knows us.
+    #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.certificate)
     }
@@ -75,6 +77,7 @@ impl Ticket {
     ///
     /// # Panics
     /// If the system has no randomness.
+    #[must_use]
     pub fn random() -> Self {
         let mut bytes = [0; 32];
         SystemRandom::new().fill(&mut bytes).expect("the system has randomness");

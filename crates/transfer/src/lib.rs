@@ -32,5 +32,5 @@ pub use progress::{Progress, ProgressSnapshot};
 pub use publish::publish;
 pub use rate::RateLimit;
 pub use receive::{Door, Listener, Received, staging_tree};
-pub use report::{Receipt, RoundReport, TreeRoot};
+pub use report::{Receipt, RoundReport, Summary, TreeRoot};
 pub use source::Source;

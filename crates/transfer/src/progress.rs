@@ -35,6 +35,7 @@ pub struct ProgressSnapshot {
 
 impl Progress {
     /// Reads all counters.
+    #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {
         ProgressSnapshot {
             bytes_total: self.bytes_total.load(Relaxed),

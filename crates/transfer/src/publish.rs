@@ -12,26 +12,37 @@ use crate::{
     sys,
 };
 
+/// Was something else at the destination?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Displaced {
+    /// It is where the staged tree was.
+    Yes,
+    No,
+}
+
 /// Makes `staging_tree` the directory `destination`, which may exist: then they change places by one rename, and what
-/// was there is removed. Both must be on one file system. Durable when it returns. May be repeated after a crash: if
-/// `staging_tree` is gone it was published.
+/// was there is removed. Both must be on one file system. Durable when it returns.
 pub fn publish(staging_tree: &Path, destination: &Path) -> Result<()> {
-    let renamed = renameat_with(CWD, staging_tree, CWD, destination, RenameFlags::NOREPLACE);
-    let swapped = match renamed {
-        Ok(()) => false,
+    match put_in_place(staging_tree, destination)? {
+        Displaced::Yes => remove_tree(staging_tree),
+        Displaced::No => Ok(()),
+    }
+}
+
+/// As [`publish`], but what was at the destination is kept where the staged tree was.
+pub(crate) fn put_in_place(staging_tree: &Path, destination: &Path) -> Result<Displaced> {
+    let displaced = match renameat_with(CWD, staging_tree, CWD, destination, RenameFlags::NOREPLACE) {
+        Ok(()) => Displaced::No,
         Err(Errno::EXIST) => {
             exchange(staging_tree, destination)?;
-            true
+            Displaced::Yes
         }
         Err(e) => return Err(Error::io(destination, e)),
     };
     for path in [destination, staging_tree] {
         sync_parent(path)?;
     }
-    if swapped {
-        remove_tree(staging_tree)?;
-    }
-    Ok(())
+    Ok(displaced)
 }
 
 fn exchange(staging_tree: &Path, destination: &Path) -> Result<()> {

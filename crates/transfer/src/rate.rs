@@ -26,6 +26,7 @@ struct Bucket {
 
 impl RateLimit {
     /// `None` lets everything through.
+    #[must_use]
     pub fn new(bytes_per_s: Option<u64>) -> Self {
         Self(Mutex::new(Bucket { rate: bytes_per_s, tokens: 0.0, filled: Instant::now() }))
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 /// BLAKE3 over a whole tree: names, metadata and content (see `fold`). Equal roots mean equal trees.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TreeRoot(pub [u8; 32]);
@@ -66,4 +68,31 @@ pub struct Receipt {
     pub final_round: Duration,
     /// Since the connection was made.
     pub duration: Duration,
+}
+
+/// What only the source can count, for the receiver's own report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Bytes on the wire, source to target, all rounds.
+    pub bytes_wire: u64,
+    /// Blocks of 4 KiB that were sent, all rounds.
+    pub blocks_sent: u64,
+    /// Passes, the last one included.
+    pub rounds: u32,
+    /// The last pass.
+    pub final_round: Duration,
+    /// Since the connection was made.
+    pub duration: Duration,
+}
+
+impl From<&Receipt> for Summary {
+    fn from(receipt: &Receipt) -> Self {
+        Self {
+            bytes_wire: receipt.bytes_wire,
+            blocks_sent: receipt.blocks_sent,
+            rounds: receipt.rounds,
+            final_round: receipt.final_round,
+            duration: receipt.duration,
+        }
+    }
 }

@@ -89,8 +89,13 @@ pub(crate) fn shown(path: &[u8]) -> PathBuf {
 /// Are ctime and mtime set by every store, also one through `mmap`? True where a page is write-protected when it
 /// becomes clean, and the barrier of a round makes all pages clean.
 pub(crate) fn stamps_are_reliable(fd: BorrowedFd<'_>) -> bool {
-    const RELIABLE: [u64; 5] =
-        [0xEF53 /* ext4 */, 0x5846_5342 /* xfs */, 0x9123_683E /* btrfs */, 0x794C_7630 /* overlay */, 0xF2F5_2010];
+    const RELIABLE: [u64; 5] = [
+        0xEF53,      /* ext4 */
+        0x5846_5342, /* xfs */
+        0x9123_683E, /* btrfs */
+        0x794C_7630, /* overlay */
+        0xF2F5_2010,
+    ];
     rustix::fs::fstatfs(fd).is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|t| RELIABLE.contains(&t)))
 }
 

@@ -23,7 +23,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn broken(e: TlsError) -> Error {
+fn broken(e: &TlsError) -> Error {
     Error::Protocol(format!("TLS configuration: {e}"))
 }
 
@@ -33,11 +33,11 @@ pub(crate) fn client(me: &Identity, peer: Fingerprint) -> Result<Arc<ClientConfi
     let verifier = Arc::new(Pinned { peer: Some(peer), algorithms: provider.signature_verification_algorithms });
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(broken)?
+        .map_err(|e| broken(&e))?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(me.chain(), me.key())
-        .map_err(broken)?;
+        .map_err(|e| broken(&e))?;
     Ok(Arc::new(config))
 }
 
@@ -47,10 +47,10 @@ pub(crate) fn server(me: &Identity) -> Result<Arc<ServerConfig>> {
     let verifier = Arc::new(Pinned { peer: None, algorithms: provider.signature_verification_algorithms });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(broken)?
+        .map_err(|e| broken(&e))?
         .with_client_cert_verifier(verifier)
         .with_single_cert(me.chain(), me.key())
-        .map_err(broken)?;
+        .map_err(|e| broken(&e))?;
     // Nobody resumes.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))

@@ -29,7 +29,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, options::OwnerMap, sys::Stamp, xattr::Xattrs};
+use crate::{error::Error, options::OwnerMap, report::Summary, sys::Stamp, xattr::Xattrs};
 
 /// Both sides must have the same.
 pub(crate) const VERSION: u16 = 1;
@@ -71,7 +71,7 @@ pub(crate) enum ToReceiver {
         digests: Vec<(u32, [u8; 32])>,
         last: bool,
     },
-    Publish,
+    Publish(Summary),
     Abort(String),
 }
 
@@ -247,7 +247,12 @@ impl From<Failure> for Error {
 
 /// A name that may stand in a directory and nothing else.
 pub(crate) fn valid_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= 255 && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0)
+    !name.is_empty()
+        && name.len() <= 255
+        && name != b"."
+        && name != b".."
+        && !name.contains(&b'/')
+        && !name.contains(&0)
 }
 
 #[cfg(test)]

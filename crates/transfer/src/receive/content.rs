@@ -1,9 +1,6 @@
 //! Writes blocks.
 
-use std::{
-    os::fd::OwnedFd,
-    sync::atomic::Ordering::Relaxed,
-};
+use std::{os::fd::OwnedFd, sync::atomic::Ordering::Relaxed};
 
 use rustix::{
     fs::{FallocateFlags, fallocate},
@@ -31,7 +28,8 @@ impl Applier<'_> {
             return Err(violated("content outside a round"));
         }
         let total: u64 = pieces.iter().filter(|p| p.fill == Fill::Bytes).map(|p| u64::from(p.len)).sum();
-        let total = usize::try_from(total).ok().filter(|t| *t <= MAX_BODY).ok_or_else(|| violated("too much at once"))?;
+        let total =
+            usize::try_from(total).ok().filter(|t| *t <= MAX_BODY).ok_or_else(|| violated("too much at once"))?;
         let unpacked = if packed { Some(self.unpack(body, total)?) } else { None };
         let mut rest = unpacked.as_deref().unwrap_or(body);
         if rest.len() != total {

@@ -7,26 +7,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::mpsc,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    listener::{Connection, Doors},
+    listener::{Connection, Entry},
     session::{self, Complete},
     staging::staging_tree,
 };
 use crate::{
     error::{Error, Result},
-    identity::Ticket,
     link::{Link, Meter},
     options::ReceiverConfig,
     progress::Progress,
-    publish::publish,
-    report::TreeRoot,
+    publish::{Displaced, put_in_place, remove_tree},
+    report::{Summary, TreeRoot},
     wire::{Failure, ToReceiver, ToSource},
 };
 
@@ -35,8 +30,8 @@ use crate::{
 pub struct Door {
     outcomes: mpsc::UnboundedReceiver<Result<Received>>,
     progress: Arc<Progress>,
-    doors: Doors,
-    ticket: Ticket,
+    /// What leads here; gone when it is dropped.
+    _entry: Entry,
     end: CancellationToken,
     serving: Option<JoinHandle<()>>,
 }
@@ -56,16 +51,11 @@ pub struct Received {
 }
 
 impl Door {
-    pub(super) fn open(
-        config: ReceiverConfig,
-        arrivals: mpsc::Receiver<Connection>,
-        doors: Doors,
-        ticket: Ticket,
-    ) -> Self {
+    pub(super) fn open(config: ReceiverConfig, arrivals: mpsc::Receiver<Connection>, entry: Entry) -> Self {
         let (report, outcomes) = mpsc::unbounded_channel();
         let (progress, end) = (config.progress.clone(), CancellationToken::new());
         let serving = tokio::spawn(serve(config, arrivals, report, end.clone()));
-        Self { outcomes, progress, doors, ticket, end, serving: Some(serving) }
+        Self { outcomes, progress, _entry: entry, end, serving: Some(serving) }
     }
 
     /// Waits until a source has finished and both roots were equal. A connection that breaks may be followed by
@@ -85,6 +75,7 @@ impl Door {
     }
 
     /// Counters of what runs behind it.
+    #[must_use]
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
@@ -102,7 +93,6 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.doors.close(&self.ticket);
         self.end.cancel();
     }
 }
@@ -116,15 +106,16 @@ async fn serve(
 ) {
     let mut next = None;
     loop {
-        let connection = match next.take() {
-            Some(connection) => connection,
-            None => tokio::select! {
+        let connection = if let Some(connection) = next.take() {
+            connection
+        } else {
+            tokio::select! {
                 arrived = arrivals.recv() => match arrived {
                     Some(connection) => connection,
                     None => return,
                 },
                 () = end.cancelled() => return,
-            },
+            }
         };
         let stop = end.child_token();
         let session = session(config.clone(), connection, stop.clone());
@@ -174,22 +165,31 @@ async fn session(config: ReceiverConfig, connection: Connection, stop: Cancellat
 
 impl Received {
     /// Waits until the source asks for it ([`crate::Source::publish`]), publishes to `destination` and tells it so.
-    pub async fn publish_when_asked(mut self, destination: &Path) -> Result<()> {
-        match self.link.receive().await?.message()? {
-            ToReceiver::Publish => {}
+    /// Then removes what was there before.
+    pub async fn publish_when_asked(mut self, destination: &Path) -> Result<Summary> {
+        let summary = match self.link.receive().await?.message()? {
+            ToReceiver::Publish(summary) => summary,
             ToReceiver::Abort(why) => return Err(Error::Refused(format!("the source gave up: {why}"))),
             _ => return Err(Error::Protocol("expected to be asked to publish".to_owned())),
-        }
+        };
         let (tree, destination) = (self.tree.clone(), destination.to_owned());
-        let published = tokio::task::spawn_blocking(move || publish(&tree, &destination)).await;
-        let published = published.map_err(|e| Error::Protocol(format!("publishing panicked: {e}")))?;
+        let published = on_a_thread(move || put_in_place(&tree, &destination)).await;
         let answer = match &published {
-            Ok(()) => ToSource::Published,
+            Ok(_) => ToSource::Published,
             Err(e) => ToSource::Failed(Failure::from(e)),
         };
         // The tree is where it belongs whether or not the source hears it.
         drop(timeout(Duration::from_secs(5), self.link.sender().send(&answer)).await);
         self.link.close().await;
-        published
+        if published? == Displaced::Yes {
+            let old = self.tree.clone();
+            on_a_thread(move || remove_tree(&old)).await?;
+        }
+        Ok(summary)
     }
+}
+
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|e| Error::Protocol(format!("publishing panicked: {e}")))?
 }

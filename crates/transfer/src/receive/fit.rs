@@ -109,7 +109,8 @@ impl Applier<'_> {
         let failed = |e| Error::io(shown(&path), e);
         let limbo = &self.shared.staging.limbo;
         let made = limbo_name(id);
-        let shared = sys::open_beneath(self.shared.staging.tree(), &path, OFlags::RDONLY, Mode::empty()).map_err(failed)?;
+        let shared =
+            sys::open_beneath(self.shared.staging.tree(), &path, OFlags::RDONLY, Mode::empty()).map_err(failed)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let own = openat(limbo, &made, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         copy_content(&shared, &own, size).map_err(failed)?;

@@ -9,6 +9,7 @@ use crate::{
     error::Error,
     link::{Frame, Link, Meter, Sender},
     options::{ReceiverConfig, ReceiverLimits},
+    report::Summary,
     sys::Stamp,
     wire::{Begin, End, Fill, Kind, Meta, Op, Piece, TOP, ToReceiver},
 };
@@ -34,7 +35,10 @@ fn file(id: u32, size: u64) -> [Op; 2] {
     [object(id, Kind::File { size }), name(id + 1000, TOP, format!("f{id}").as_bytes(), id)]
 }
 
-fn data(pieces: &[(u32, u64, u32)], body: &[u8]) -> Frame {
+/// Object, first block, bytes.
+type Run = (u32, u64, u32);
+
+fn data(pieces: &[Run], body: &[u8]) -> Frame {
     let pieces = pieces.iter().map(|&(object, block, len)| Piece { object, block, len, fill: Fill::Bytes }).collect();
     Frame::new(&ToReceiver::Data { pieces, packed: false }, body.to_vec())
 }
@@ -80,7 +84,9 @@ async fn receive(dir: &tempfile::TempDir, frames: Vec<Frame>) -> Result<(), Erro
 /// Sends these operations in a round of their own.
 async fn outcome_of(ops: Vec<Op>) -> Result<(), Error> {
     let dir = tempfile::tempdir().unwrap();
-    let outcome = receive(&dir, vec![begin(), message(&ToReceiver::Ops(ops)), message(&ToReceiver::Publish)]).await;
+    let outcome =
+        receive(&dir, vec![begin(), message(&ToReceiver::Ops(ops)), message(&ToReceiver::Publish(Summary::default()))])
+            .await;
     let outside: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(outside, ["staging"], "nothing lands outside");
     outcome
@@ -127,7 +133,8 @@ async fn a_link_that_somebody_slips_into_staging_is_not_followed() {
         std::os::unix::fs::symlink(target, staged).unwrap();
         let ops = vec![object(2, Kind::File { size: 5 }), name(3, 1, b"f", 2), Op::Structured];
         // The receiver may hang up after the first.
-        [message(&ToReceiver::Ops(ops)), data(&[(2, 0, 5)], b"hello")].map(|frame| sending.send_frame_blocking(frame).is_ok())
+        [message(&ToReceiver::Ops(ops)), data(&[(2, 0, 5)], b"hello")]
+            .map(|frame| sending.send_frame_blocking(frame).is_ok())
     });
     sent.await.unwrap();
     assert!(matches!(verdict(receiving).await, Err(Error::Io { .. })));
@@ -151,7 +158,11 @@ async fn ids_that_make_no_sense_are_refused() {
         vec![object(1, Kind::Symlink { target: Vec::new() })],
         vec![object(1, Kind::Symlink { target: b"a\0b".to_vec() })],
         vec![Op::Object { object: 1, kind: Kind::Fifo, meta: Meta { mode: 0o170_644, ..meta() } }],
-        vec![Op::Object { object: 1, kind: Kind::Fifo, meta: Meta { mtime: Stamp { sec: 0, nsec: 1 << 31 }, ..meta() } }],
+        vec![Op::Object {
+            object: 1,
+            kind: Kind::Fifo,
+            meta: Meta { mtime: Stamp { sec: 0, nsec: 1 << 31 }, ..meta() },
+        }],
         vec![Op::DirMeta { node: 4, meta: meta() }],
     ];
     for ops in nonsense {
@@ -167,7 +178,7 @@ async fn ids_that_make_no_sense_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn content_that_does_not_fit_its_file_is_refused() {
-    let bad: [(&[(u32, u64, u32)], usize); 9] = [
+    let bad: [(&[Run], usize); 9] = [
         (&[(1, 0, 6)], 6),
         (&[(1, 1, 5)], 5),
         (&[(1, u64::MAX / 4096, 5)], 5),
@@ -205,21 +216,13 @@ async fn a_packed_body_does_not_grow_beyond_what_it_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_does_not_add_up_is_refused() {
     let right = End { round: 1, last: false, ops: 3, pieces: 1, bytes: 5 };
-    let ends = [
-        End { ops: 4, ..right },
-        End { pieces: 2, ..right },
-        End { bytes: 4, ..right },
-        End { round: 2, ..right },
-    ];
+    let ends =
+        [End { ops: 4, ..right }, End { pieces: 2, ..right }, End { bytes: 4, ..right }, End { round: 2, ..right }];
     for end in ends {
         let dir = tempfile::tempdir().unwrap();
         let ops = [file(1, 5).to_vec(), vec![Op::Structured]].concat();
-        let frames = vec![
-            begin(),
-            message(&ToReceiver::Ops(ops)),
-            data(&[(1, 0, 5)], b"hello"),
-            message(&ToReceiver::End(end)),
-        ];
+        let frames =
+            vec![begin(), message(&ToReceiver::Ops(ops)), data(&[(1, 0, 5)], b"hello"), message(&ToReceiver::End(end))];
         let outcome = receive(&dir, frames).await;
         assert!(matches!(outcome, Err(Error::Protocol(_))), "{end:?}: {outcome:?}");
     }
@@ -232,7 +235,7 @@ async fn what_comes_at_the_wrong_time_is_refused() {
         message(&ToReceiver::Root([0; 32])),
         message(&ToReceiver::Digests { digests: Vec::new(), last: true }),
         message(&ToReceiver::End(End::default())),
-        message(&ToReceiver::Publish),
+        message(&ToReceiver::Publish(Summary::default())),
         data(&[], b""),
     ];
     for frame in wrong {
@@ -252,7 +255,7 @@ async fn a_root_without_the_content_is_not_equal() {
         message(&ToReceiver::Ops(ops)),
         message(&ToReceiver::End(end)),
         message(&ToReceiver::Root([7; 32])),
-        message(&ToReceiver::Publish),
+        message(&ToReceiver::Publish(Summary::default())),
     ];
     assert!(matches!(receive(&dir, frames).await, Err(Error::Protocol(_))));
 }

@@ -63,9 +63,8 @@ impl Applier<'_> {
                 Some(What::Dir { children, .. }) => children.get(tree.name(at)),
                 _ => None,
             };
-            let matches = known.filter(|id| {
-                matches!(target.nodes[id].what, What::Dir { .. }) == tree.entries[at].stat.is_dir()
-            });
+            let matches =
+                known.filter(|id| matches!(target.nodes[id].what, What::Dir { .. }) == tree.entries[at].stat.is_dir());
             nodes[at] = *matches.ok_or_else(|| meddled(tree.shown(at)))?;
         }
         if tree.len() != target.len() {

@@ -47,7 +47,7 @@ pub struct Listener {
 
 /// Open doors by ticket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Doors(Arc<Mutex<HashMap<Ticket, Entrance>>>);
+struct Doors(Arc<Mutex<HashMap<Ticket, Entrance>>>);
 
 #[derive(Debug)]
 struct Entrance {
@@ -55,11 +55,25 @@ struct Entrance {
     inbox: mpsc::Sender<Connection>,
 }
 
-impl Doors {
-    pub(super) fn close(&self, ticket: &Ticket) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(ticket);
-    }
+/// A ticket's way to its door. Dropping it closes the way, unless a newer door has the ticket by now.
+#[derive(Debug)]
+pub(super) struct Entry {
+    doors: Doors,
+    ticket: Ticket,
+    inbox: mpsc::WeakSender<Connection>,
+}
 
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut doors = self.doors.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = self.inbox.upgrade();
+        if mine.is_some_and(|mine| doors.get(&self.ticket).is_some_and(|now| now.inbox.same_channel(&mine))) {
+            doors.remove(&self.ticket);
+        }
+    }
+}
+
+impl Doors {
     /// The door for a ticket and the certificate that came with it.
     fn find(&self, ticket: &Ticket, certificate: Option<Fingerprint>) -> Option<mpsc::Sender<Connection>> {
         let doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,16 +95,19 @@ impl Listener {
     }
 
     /// Where it listens.
+    #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
     /// Opens a door: connections that show `ticket` (and the certificate `source`, if given) deliver into `receiver`.
+    #[must_use]
     pub fn expect(&self, ticket: Ticket, source: Option<Fingerprint>, receiver: ReceiverConfig) -> Door {
         let (inbox, arrivals) = mpsc::channel(4);
+        let entry = Entry { doors: self.doors.clone(), ticket: ticket.clone(), inbox: inbox.downgrade() };
         let entrance = Entrance { source, inbox };
-        self.doors.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket.clone(), entrance);
-        Door::open(receiver, arrivals, self.doors.clone(), ticket)
+        self.doors.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, entrance);
+        Door::open(receiver, arrivals, entry)
     }
 
     /// Stops listening. Doors that are open serve on the connections they have.

@@ -34,9 +34,8 @@ impl Applier<'_> {
         };
         if let Kind::File { size } = kind {
             let fits = self.shared.target().object(id)?.size_on_disk == size;
-            if !fits || place == Place::Nowhere {
-                drop(self.open_file(id, false)?);
-            } else if borrowed && !self.metadata_matches(id)? {
+            // An inode that the base has as well is not even given another mode.
+            if !fits || place == Place::Nowhere || (borrowed && !self.metadata_matches(id)?) {
                 drop(self.open_file(id, false)?);
             }
         }
@@ -70,7 +69,8 @@ impl Applier<'_> {
         let dir = self.dir(parent)?;
         let failed = |e| Error::io(shown(&path), e);
         let stat = look(dir.as_fd(), &name).map_err(failed)?;
-        let plain = (stat.mode & 0o7777, stat.uid, stat.gid, stat.mtime) == (meta.mode.into(), meta.uid, meta.gid, meta.mtime);
+        let plain =
+            (stat.mode & 0o7777, stat.uid, stat.gid, stat.mtime) == (meta.mode.into(), meta.uid, meta.gid, meta.mtime);
         Ok(plain && xattr::read(&sys::via_proc(dir.as_fd(), &name)).map_err(failed)? == meta.xattrs)
     }
 
@@ -79,14 +79,15 @@ impl Applier<'_> {
     pub(super) fn seal(&mut self) -> Result<()> {
         if !is_root() {
             let target = self.shared.target();
-            let is_withheld = |o: &super::target::Object| o.meta.mode & OWNER_RW != OWNER_RW && o.names.first().is_some();
+            let is_withheld = |o: &super::target::Object| o.meta.mode & OWNER_RW != OWNER_RW && !o.names.is_empty();
             let withheld: Vec<_> = target.objects.iter().filter(|(_, o)| is_withheld(o)).map(|(id, _)| *id).collect();
             drop(target);
             withheld.into_iter().try_for_each(|id| self.set_metadata(id, true))?;
         }
         let dirty = std::mem::take(&mut self.shared.target().dirty_dirs);
         let mut dirs: Vec<_> = dirty.into_iter().map(|id| (self.shared.target().path(id), id)).collect();
-        dirs.sort_unstable_by_key(|(path, _)| std::cmp::Reverse(path.iter().filter(|b| **b == b'/').count() + usize::from(!path.is_empty())));
+        // Longer than its parent's is every path.
+        dirs.sort_unstable_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         for (path, id) in dirs {
             let meta = match self.shared.target().nodes.get(&id).map(|n| &n.what) {
                 Some(What::Dir { meta, .. }) => meta.clone(),
@@ -118,8 +119,12 @@ pub(super) fn open_up(applier: &mut Applier<'_>) -> Result<()> {
             fchmod(&applier.shared.staging.tree, Mode::RWXU)
         } else {
             // Shallow ones first, so the parent is open by now; without read permission only its path helps.
-            let (dir, name) = path.iter().rposition(|b| *b == b'/').map_or((&b""[..], &path[..]), |at| (&path[..at], &path[at + 1..]));
-            sys::open_dir(applier.shared.staging.tree(), dir).and_then(|dir: OwnedFd| chmodat(&dir, name, Mode::RWXU, AtFlags::empty()))
+            let (dir, name) = path
+                .iter()
+                .rposition(|b| *b == b'/')
+                .map_or((&b""[..], &path[..]), |at| (&path[..at], &path[at + 1..]));
+            sys::open_dir(applier.shared.staging.tree(), dir)
+                .and_then(|dir: OwnedFd| chmodat(&dir, name, Mode::RWXU, AtFlags::empty()))
         };
         opened.map_err(|e| Error::io(shown(&path), e))?;
     }
@@ -166,7 +171,8 @@ fn apply(dir: BorrowedFd<'_>, name: &[u8], meta: &Meta, is_link: bool, path: &[u
 fn refused(path: &[u8], meta: &Meta, e: Errno) -> Error {
     match e {
         Errno::PERM | Errno::INVAL => {
-            let why = format!("the target may not give it to {}:{}; receive as root or map the owner", meta.uid, meta.gid);
+            let why =
+                format!("the target may not give it to {}:{}; receive as root or map the owner", meta.uid, meta.gid);
             Error::cannot_carry(shown(path), why)
         }
         e => Error::io(shown(path), e),

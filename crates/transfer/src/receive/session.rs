@@ -1,10 +1,6 @@
 //! One connection's delivery, from the greeting to the verdict. Everything here runs on threads.
 
-use std::sync::{
-    Condvar, Mutex, MutexGuard, PoisonError,
-    atomic::Ordering::Relaxed,
-    mpsc,
-};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed, mpsc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +70,7 @@ pub(super) fn receive(config: ReceiverConfig, link: &mut Link) -> Result<Complet
         let (synced, reread) = mpsc::sync_channel(1);
         let threads = [
             scope.spawn(move || stopping(shared, basis::tell(shared, &told))),
-            scope.spawn(move || stopping(shared, verify::sync(shared, synced))),
+            scope.spawn(move || stopping(shared, verify::sync(shared, &synced))),
             scope.spawn(move || stopping(shared, verify::reread(shared, &reread))),
         ];
         let applied = Applier::new(shared, tell).and_then(|applier| apply(shared, applier, link));
@@ -112,7 +108,7 @@ fn apply(shared: &Shared, mut applier: Applier<'_>, link: &mut Link) -> Result<C
                 tracing::debug!(why, "the source gave up");
                 return Err(Error::Cancelled);
             }
-            ToReceiver::Hello { .. } | ToReceiver::Publish => return Err(violated("something at the wrong time")),
+            ToReceiver::Hello { .. } | ToReceiver::Publish(_) => return Err(violated("something at the wrong time")),
         }
         shared.config.progress.files_done.store(applier.files_done(), Relaxed);
     }
@@ -147,8 +143,7 @@ fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 /// Of several failures the one that is not just the echo of another.
 fn root_cause(all: Result<Complete>, one: Result<()>) -> Result<Complete> {
     match (all, one) {
-        (all, Ok(())) => all,
         (Err(Error::Cancelled | Error::Unreachable(_)) | Ok(_), Err(e)) => Err(e),
-        (all, Err(_)) => all,
+        (all, _) => all,
     }
 }

@@ -9,9 +9,13 @@
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use rustix::io::Errno;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use crate::{
     error::{Error, Result},
@@ -20,6 +24,7 @@ use crate::{
 };
 
 /// Where the tree grows inside a staging directory.
+#[must_use]
 pub fn staging_tree(staging: &Path) -> PathBuf {
     staging.join("tree")
 }
@@ -34,13 +39,19 @@ pub(super) struct Staging {
     pub(super) old: Option<OwnedFd>,
     /// A tree to build on, which is never modified.
     pub(super) base: Option<OwnedFd>,
+    /// The directory itself, locked: one session at a time works in it.
+    _lock: OwnedFd,
 }
+
+/// How long the session before us may take to let go.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Staging {
     /// Makes the parts. A tree that is there already becomes the old one.
     pub(super) fn open(path: &Path, base: Option<&Path>) -> Result<Self> {
         let failed = |e| Error::io(path, e);
         sys::make_private_dir(path).map_err(failed)?;
+        let lock = lock(path)?;
         let (tree, old, limbo) = (staging_tree(path), path.join("old"), path.join("limbo"));
         remove_tree(&limbo)?;
         sys::make_private_dir(&limbo).map_err(failed)?;
@@ -56,6 +67,7 @@ impl Staging {
             limbo: open(&limbo)?,
             old: if old.exists() { Some(open(&old)?) } else { None },
             base: base.map(open_base).transpose()?.flatten(),
+            _lock: lock,
         })
     }
 
@@ -77,6 +89,22 @@ impl Staging {
     pub(super) fn clean_up(&self) -> Result<()> {
         remove_tree(&self.path.join("old"))?;
         remove_tree(&self.path.join("limbo"))
+    }
+}
+
+/// Locks the directory. A session that was cut off holds it until its threads have noticed.
+fn lock(path: &Path) -> Result<OwnedFd> {
+    let dir = sys::open_top(path).map_err(|e| Error::io(path, e))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(dir),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::Refused(format!("another copy works in {}", path.display())));
+            }
+            Err(e) => return Err(Error::io(path, e)),
+        }
     }
 }
 

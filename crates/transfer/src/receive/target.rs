@@ -253,9 +253,10 @@ impl Object {
 
 /// Refuses metadata that no file can have.
 pub(super) fn check_meta(meta: &Meta) -> Result<()> {
-    let names_ok = meta.xattrs.iter().all(|(name, value)| {
-        !name.is_empty() && name.len() <= 255 && !name.contains(&0) && value.len() <= 64 << 10
-    });
+    let names_ok = meta
+        .xattrs
+        .iter()
+        .all(|(name, value)| !name.is_empty() && name.len() <= 255 && !name.contains(&0) && value.len() <= 64 << 10);
     if meta.mode > 0o7777 || meta.mtime.nsec >= 1_000_000_000 || !names_ok || meta.xattrs.len() > 4096 {
         return Err(violated("metadata that no file can have"));
     }

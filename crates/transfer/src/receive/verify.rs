@@ -30,7 +30,7 @@ use crate::{
 pub(super) const BATCH: u64 = (64 << 20) / BLOCK as u64;
 
 /// Blocks that are read at once.
-const READ: u64 = 128;
+const READ: usize = 128;
 
 /// Blocks of one file to read again.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Job {
 }
 
 /// First thread: collects what was written and makes it durable.
-pub(super) fn sync(shared: &Shared, synced: mpsc::SyncSender<Vec<Job>>) -> Result<()> {
+pub(super) fn sync(shared: &Shared, synced: &mpsc::SyncSender<Vec<Job>>) -> Result<()> {
     loop {
         let mut target = shared.target();
         let batch = loop {
@@ -98,7 +98,7 @@ fn merged(sorted: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 /// Second thread: reads batches back.
 pub(super) fn reread(shared: &Shared, synced: &mpsc::Receiver<Vec<Job>>) -> Result<()> {
-    let mut buffer = vec![0; READ as usize * BLOCK];
+    let mut buffer = vec![0; READ * BLOCK];
     while let Ok(batch) = synced.recv() {
         for job in batch {
             if shared.stop.is_cancelled() {
@@ -135,11 +135,12 @@ struct Verified {
 
 fn reread_file(shared: &Shared, job: &Job, buffer: &mut [u8]) -> Result<Verified> {
     let failed = |e| Error::io(shown(&job.path), e);
-    let file = match sys::open_beneath(shared.staging.tree(), &job.path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
-        Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Verified::default()),
-        Err(e) => return Err(failed(e)),
-    };
+    let file =
+        match sys::open_beneath(shared.staging.tree(), &job.path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Verified::default()),
+            Err(e) => return Err(failed(e)),
+        };
     let stat = Stat::of_file(file.as_fd()).map_err(failed)?;
     // This is what makes it a reading of the disk.
     fadvise(&file, 0, None, Advice::DontNeed).map_err(failed)?;
@@ -178,7 +179,7 @@ fn reread_run(
 ) -> Result<()> {
     let mut at = run.start;
     while at < run.end {
-        let n = (run.end - at).min(READ);
+        let n = (run.end - at).min(READ as u64);
         let buffer = &mut buffer[..usize::try_from(n).expect("small") * BLOCK];
         let got = read_full(file, buffer, at * BLOCK as u64).map_err(|e| Error::io(shown(&job.path), e))?;
         let leaves: Vec<Leaf> = buffer[..got].chunks(BLOCK).map(leaf).collect();

@@ -7,15 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    inbox,
-    round::Pass,
-    state::Session,
-};
+use super::{inbox, round::Pass, state::Session};
 use crate::{
     error::{Error, Result},
     fold::{self, Digest},
-    report::{Receipt, RoundReport, TreeRoot},
+    report::{Receipt, RoundReport, Summary, TreeRoot},
     store::Leaves,
     walk::Tree,
     wire::{ToReceiver, ToSource},
@@ -56,7 +52,9 @@ impl Session {
             let root = fold::root(&self.state.tree, digests.clone());
             let verdict = self.exchange_roots(root)?;
             if verdict.equal && verdict.root == root {
-                return Ok(self.receipt(root, verdict.root, &outcome.report, frozen, started));
+                let receipt = self.receipt(root, verdict.root, &outcome.report, frozen, started);
+                self.summary = Some(Summary::from(&receipt));
+                return Ok(receipt);
             }
             let differing = self.ask_what_differs(&digests)?;
             repairs += 1;

@@ -15,12 +15,7 @@ mod read;
 mod round;
 mod state;
 
-use std::{
-    fmt, io,
-    path::Path,
-    sync::Arc,
-    time::Instant,
-};
+use std::{fmt, io, path::Path, sync::Arc, time::Instant};
 
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
@@ -68,7 +63,9 @@ impl Source {
         let meter = Meter { limit: options.bandwidth, ..Meter::default() };
         let link = Link::start(stream, options.idle_timeout, meter);
         let state = State::new(dir, &options.scratch, owner, basis)?;
-        Ok(Self { session: Some(Box::new(Session { link, state, progress, started, totals: Sums::default() })) })
+        Ok(Self {
+            session: Some(Box::new(Session { link, state, progress, started, totals: Sums::default(), summary: None })),
+        })
     }
 
     /// One pass over a tree that may change meanwhile.
@@ -90,7 +87,8 @@ impl Source {
     /// After [`Self::finish`]: asks the receiver to publish and waits until it has.
     pub async fn publish(mut self) -> Result<()> {
         let mut session = self.session.take().ok_or_else(spent)?;
-        session.link.sender().send(&ToReceiver::Publish).await?;
+        let summary = session.summary.ok_or_else(|| Error::Protocol("publish before finish".to_owned()))?;
+        session.link.sender().send(&ToReceiver::Publish(summary)).await?;
         loop {
             match session.link.receive().await?.message()? {
                 ToSource::Published => return Ok(()),
@@ -168,10 +166,11 @@ async fn greet(
     let said = link::write_frame(stream, &Frame::new(&hello, Vec::new()), &Meter::default()).await;
     said.map_err(tls_failed)?;
     let answer = loop {
-        let frame = link::read_frame(stream, options.connect_timeout, 16 * MAX_HELLO, 0).await.map_err(|e| match e {
-            Error::Unreachable(e) => tls_failed(e),
-            e => e,
-        })?;
+        let frame =
+            link::read_frame(stream, options.connect_timeout, 16 * MAX_HELLO, 0).await.map_err(|e| match e {
+                Error::Unreachable(e) => tls_failed(e),
+                e => e,
+            })?;
         if !frame.is_sign_of_life() {
             break frame;
         }

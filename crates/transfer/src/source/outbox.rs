@@ -102,9 +102,9 @@ impl Packing {
     /// By the extension of a name.
     pub(super) fn of(name: &[u8]) -> Self {
         const PACKED: [&[u8]; 30] = [
-            b"mca", b"mcc", b"mcr", b"jar", b"zip", b"gz", b"tgz", b"bz2", b"xz", b"zst", b"lz4", b"7z", b"rar", b"png",
-            b"jpg", b"jpeg", b"webp", b"gif", b"ogg", b"mp3", b"mp4", b"webm", b"opus", b"flac", b"br", b"woff2",
-            b"wsp", b"apk", b"linear", b"pak",
+            b"mca", b"mcc", b"mcr", b"jar", b"zip", b"gz", b"tgz", b"bz2", b"xz", b"zst", b"lz4", b"7z", b"rar",
+            b"png", b"jpg", b"jpeg", b"webp", b"gif", b"ogg", b"mp3", b"mp4", b"webm", b"opus", b"flac", b"br",
+            b"woff2", b"wsp", b"apk", b"linear", b"pak",
         ];
         let extension = name.iter().rposition(|b| *b == b'.').map(|dot| name[dot + 1..].to_ascii_lowercase());
         if extension.is_some_and(|e| PACKED.contains(&e.as_slice())) { Self::Futile } else { Self::Try }

@@ -9,7 +9,11 @@ use super::{
     outbox::OpSink,
     state::{NONE, Object, State, convertible, kind, meta},
 };
-use crate::{error::Result, walk::Tree, wire::{Kind, Op, TOP}};
+use crate::{
+    error::Result,
+    walk::Tree,
+    wire::{Kind, Op, TOP},
+};
 
 /// The new tree matched with the announced one.
 struct Match {
@@ -98,16 +102,19 @@ impl State {
         }
         let id = self.fresh_id();
         let is_file = new.entries[at].stat.is_file();
-        self.objects.insert(id, Object {
-            inode,
-            entry: NONE,
-            round: 0,
-            size: 0,
-            leaves: self.store.allocate(0),
-            seen: None,
-            awaits_basis: self.basis && is_file && new.entries[at].stat.size > 0,
-            hash: None,
-        });
+        self.objects.insert(
+            id,
+            Object {
+                inode,
+                entry: NONE,
+                round: 0,
+                size: 0,
+                leaves: self.store.allocate(0),
+                seen: None,
+                awaits_basis: self.basis && is_file && new.entries[at].stat.size > 0,
+                hash: None,
+            },
+        );
         self.by_inode.insert(inode, id);
         id
     }

@@ -33,6 +33,9 @@ use crate::{
 /// Blocks that a worker takes at once. A large file is shared between workers, and a small one is not split.
 pub(super) const SEGMENT: u64 = 128;
 
+/// Bytes in a segment.
+const SEGMENT_BYTES: usize = 128 * BLOCK;
+
 /// Part of a file that must be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
@@ -88,7 +91,7 @@ impl Reading<'_> {
     /// Works until no segment is left.
     pub(super) fn work(&self) -> Result<Vec<Seen>> {
         let outbox = Outbox::new(self.sender.clone(), self.totals)?;
-        let buffer = Vec::with_capacity(SEGMENT as usize * BLOCK);
+        let buffer = Vec::with_capacity(SEGMENT_BYTES);
         let mut worker = Worker { reading: self, outbox, buffer };
         let mut seen = Vec::new();
         while let Some(segment) = self.segments.get(self.next.fetch_add(1, Relaxed)) {

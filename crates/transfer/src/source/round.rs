@@ -139,7 +139,7 @@ fn read_all(reading: &Reading<'_>) -> Result<Vec<Seen>> {
                     Ok(all)
                 }
                 // Whoever was stopped by the other's failure did not fail.
-                (Err(Error::Cancelled), Err(e)) | (Err(e), _) | (_, Err(e)) => Err(e),
+                (Err(Error::Cancelled) | _, Err(e)) | (Err(e), _) => Err(e),
             };
         }
         all
@@ -150,9 +150,10 @@ fn read_all(reading: &Reading<'_>) -> Result<Vec<Seen>> {
 fn first_cause<T>(sent: Result<T>, told: Result<()>) -> Result<T> {
     match (sent, told) {
         (Ok(sent), Ok(())) => Ok(sent),
-        (Err(e @ (Error::CannotCarry { .. } | Error::Io { .. } | Error::NoSpace { .. })), Err(Error::Unreachable(_))) => {
-            Err(e)
-        }
+        (
+            Err(e @ (Error::CannotCarry { .. } | Error::Io { .. } | Error::NoSpace { .. })),
+            Err(Error::Unreachable(_)),
+        ) => Err(e),
         (_, Err(e)) | (Err(e), Ok(())) => Err(e),
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     link::Link,
     options::OwnerMap,
     progress::Progress,
-    report::RoundReport,
+    report::{RoundReport, Summary},
     store::{LeafStore, Leaves},
     sys::{self, Stamp},
     walk::{Stat, Tree},
@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub(super) progress: Arc<Progress>,
     pub(super) started: Instant,
     pub(super) totals: Sums,
+    /// Of a copy that is finished.
+    pub(super) summary: Option<Summary>,
 }
 
 impl Session {

@@ -88,7 +88,7 @@ pub(crate) fn root(dir: &Path) -> TreeRoot {
 
 /// Nothing here takes long.
 pub(crate) async fn bounded<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), work).await.expect("within a minute")
+    tokio::time::timeout(Duration::from_mins(1), work).await.expect("within a minute")
 }
 
 /// Waits for a condition.

@@ -174,7 +174,7 @@ async fn a_target_that_fills_up_names_the_file() {
 async fn another_file_system_inside_the_tree_cannot_be_carried() {
     let Some(mount) = Tmpfs::mount("size=1m") else { return eprintln!("skipped: only root can mount") };
     let pair = Pair::new().await;
-    let link = Bind::bind(mount.0.path(), &pair.at_src("mounted"));
+    let link = Bind::mount(mount.0.path(), &pair.at_src("mounted"));
     let mut source = pair.connect().await;
     let outcome = bounded(source.round()).await;
     drop(link);
@@ -209,7 +209,8 @@ impl Tmpfs {
         if !is_root() {
             return None;
         }
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path()).status();
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path()).status();
         mounted.is_ok_and(|s| s.success()).then(|| Self(dir))
     }
 }
@@ -225,7 +226,7 @@ impl Drop for Tmpfs {
 struct Bind(std::path::PathBuf);
 
 impl Bind {
-    fn bind(from: &Path, to: &Path) -> Self {
+    fn mount(from: &Path, to: &Path) -> Self {
         fs::create_dir(to).unwrap();
         let bound = std::process::Command::new("mount").arg("--bind").args([from, to]).status();
         assert!(bound.is_ok_and(|s| s.success()));
