@@ -191,13 +191,15 @@ def parse():
     cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--badger", default="target/release/badger")
-    parser.add_argument("--work", default=f"{cache}/badgerpanel/bench")
+    parser.add_argument("--work", default=f"{cache}/badgerpanel", metavar="DIR")
     parser.add_argument("--only", default="cold,second,freeze")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     options.size, options.repeats, options.freeze_repeats = ("64M", 2, 1) if options.quick else ("1G", 5, 5)
     options.freeze_sizes = ["64M"] if options.quick else ["1G", "4G"]
     options.badger = os.path.abspath(options.badger)
+    # A directory of our own in the one that was named: it is emptied.
+    options.work = os.path.join(options.work, "badger-bench")
     return options
 
 
