@@ -189,13 +189,16 @@ impl Driver {
         let id = self.it.transfer.id;
         let state = status::state(self.executor.plan(), log, self.cancel.is_requested());
         let mut tx = self.it.db.begin().await?;
-        transfers::transfer_show(&mut tx, id, state).await?;
+        if !state.is_final() {
+            // The end is shown together with all that belongs to it, by `finish`.
+            transfers::transfer_show(&mut tx, id, state).await?;
+        }
         let mut news = vec![];
         if let Some(event) = event {
             let live = self.it.transfer.mode == model::Mode::Live && ran(log);
             news = self.enter_in(&mut tx, status::stages(event, live), state).await?;
             let (level, message) = status::describe(event);
-            let body = json!({"level": level, "step": event.step(), "message": message, "state": state});
+            let body = json!({"level": level, "step": event.step(), "message": message});
             news.push(self.keep(&mut tx, "log", body).await?);
         }
         tx.commit().await?;

@@ -13,3 +13,4 @@ mod openapi;
 mod places;
 mod power;
 mod servers;
+mod transfers;
