@@ -1,5 +1,6 @@
 //! Counters of one copy, for whoever watches it. They only grow, except that a new round starts `bytes_total` anew.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Shared between the threads of a copy and those that show it.
@@ -7,7 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 pub struct Progress {
     pub(crate) bytes_total: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
+    /// The link's own counter, so that it is current while a block is on its way.
+    pub(crate) bytes_sent: Arc<AtomicU64>,
     pub(crate) bytes_written: AtomicU64,
     pub(crate) files_total: AtomicU64,
     pub(crate) files_done: AtomicU64,

@@ -60,7 +60,7 @@ impl Source {
         let greeted = timeout(options.connect_timeout, greeting).await;
         let (stream, (owner, basis)) = greeted.map_err(|_| Error::Unreachable(io::ErrorKind::TimedOut.into()))??;
         let owner = if owner == OwnerMap::Keep { options.owner } else { owner };
-        let meter = Meter { limit: options.bandwidth, ..Meter::default() };
+        let meter = Meter { limit: options.bandwidth, sent: Arc::clone(&progress.bytes_sent) };
         let link = Link::start(stream, options.idle_timeout, meter);
         let state = State::new(dir, &options.scratch, owner, basis)?;
         Ok(Self {
