@@ -158,7 +158,7 @@ impl Migrations {
         servers::server_lock(&mut tx, server, &transfer.id.to_string()).await?;
         transfers::transfer_show(&mut tx, transfer.id, TransferState::Queued).await?;
         allocations::allocation_reserve(&mut tx, allocation.id, target, transfer.id).await?;
-        transfers::stage_enter(&mut tx, transfer.id, Stage::Preparing, transfer.created_at).await?;
+        enter_first_stage(&mut tx, &transfer).await?;
         saga_open(&mut tx, &SagaId(transfer.id.to_string())).await?;
         tx.commit().await.map_err(DbError::from)?;
         Ok(transfer)
@@ -335,4 +335,12 @@ fn word(state: TransferState) -> String {
         Ok(serde_json::Value::String(word)) => word,
         _ => format!("{state:?}"),
     }
+}
+
+/// With its event: whoever follows the stream from the beginning sees every stage.
+async fn enter_first_stage(tx: &mut crate::db::Conn, transfer: &Transfer) -> Result<(), DbError> {
+    let (stage, at) = (transfer.stage, transfer.created_at);
+    transfers::stage_enter(tx, transfer.id, stage, at).await?;
+    let body = serde_json::json!({"state": transfer.state, "stage": stage, "label": stage.label()});
+    transfers::event_append(tx, transfer.id, "stage", &body, at).await.map(drop)
 }
