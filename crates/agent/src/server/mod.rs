@@ -15,10 +15,13 @@
 
 mod console;
 mod freeze;
+mod install;
 mod lease;
+mod life;
 mod load;
 mod message;
 pub(crate) mod ownership;
+mod shown;
 mod task;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,16 +1,14 @@
 //! The target's steps: make ready, receive, start, see that it is up, or take everything back.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::transfer::{Fingerprint, Measure, Progress, ReceiverConfig, ReceiverLimits, Ticket};
+use ::transfer::{Fingerprint, Progress, ReceiverConfig, Ticket};
 use model::agent_api::{AgentError, ErrorCode, Reply};
-use model::{Allocation, Permit, ServerSpec, ServerStatus};
+use model::{Epoch, Permit, ServerSpec};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,22 +16,16 @@ use super::Transfer;
 use super::fault::{cancelled, conflict, of_engine};
 use super::progress::{Reporter, millis};
 use super::record::{Phase, Target};
-use super::source::answers_tcp;
+use super::room::{check_port, check_room, limits};
 use crate::disk;
 use crate::node::{Node, remove_tree};
-use crate::resources::room;
 use crate::runtime::Unit;
-use crate::server::{Seen, Server};
 
-/// Room that must be left beside what is copied: the world grows while it is.
-const RESERVE_BYTES: u64 = 64 << 20;
-const RESERVE_INODES: u64 = 1000;
 /// Between the last round of a copy and the stop of a patient game, a source has nothing to say.
 const SOURCE_SILENT: Duration = Duration::from_mins(20);
 /// The word that all has arrived is on its way here and to the panel at once.
 const LAST_WORD: Duration = Duration::from_secs(10);
 const AFTER_A_FAILURE: Duration = Duration::from_millis(200);
-const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 /// What a target was asked to prepare for.
 pub(super) struct Order {
@@ -63,20 +55,20 @@ impl Transfer {
         if phase.is_none() {
             self.check_absent(node)?;
         }
-        let spec = order.target.spec.clone();
-        tracing::info!(transfer = %self.id, server = %self.server, bytes = order.bytes, "transfer: preparing the target");
+        let Order { target, bytes, files } = order;
+        let (spec, epoch) = (target.spec.clone(), target.epoch);
+        tracing::info!(transfer = %self.id, server = %self.server, bytes, "transfer: preparing the target");
+        check_room(&node.layout.staging_of(self.id), &node.layout.staging(), bytes, files).await?;
+        spec.allocations.iter().try_for_each(check_port)?;
         // An image may take minutes. It is the only part that is cut short: the rest makes things, and half of one of
         // them would be found by nobody.
         let fetched = cancel.run_until_cancelled(node.around.runtime.fetch(&spec)).await;
         fetched.unwrap_or_else(|| Err(cancelled()))?;
-        self.update(node, |record| record.target = Some(order.target)).await?;
-        match self.make_ready(node, &spec, order.bytes, order.files).await {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(transfer = %self.id, %error, "transfer: the target cannot be prepared");
-                self.clear_target(node).await?;
-                return Err(error);
-            }
+        self.update(node, |record| record.target = Some(target)).await?;
+        if let Err(error) = self.make_ready(node, &spec, epoch).await {
+            tracing::warn!(transfer = %self.id, %error, "transfer: the target cannot be prepared");
+            self.clear_target(node).await?;
+            return Err(error);
         }
         self.set_phase(node, Phase::Receiving).await?;
         self.open_door(node).await?;
@@ -91,11 +83,9 @@ impl Transfer {
         Ok(())
     }
 
-    async fn make_ready(&self, node: &Node, spec: &ServerSpec, bytes: u64, files: u64) -> Result<(), AgentError> {
+    async fn make_ready(&self, node: &Node, spec: &ServerSpec, epoch: Epoch) -> Result<(), AgentError> {
         let place = node.layout.place(self.server);
         let staging = node.layout.staging_of(self.id);
-        check_room(&staging, &node.layout.staging(), bytes, files).await?;
-        spec.allocations.iter().try_for_each(check_port)?;
         let (home, data) = (place.home.clone(), place.data());
         let made = disk::blocking(move || {
             disk::private_dir(&staging)?;
@@ -103,7 +93,6 @@ impl Transfer {
             std::fs::create_dir_all(&data)
         });
         made.await.map_err(|e| disk::failed("make", &place.home, &e))?;
-        let epoch = self.record().target.as_ref().map_or(spec_epoch(), |target| target.epoch);
         node.around.runtime.prepare(Unit { place: &place, spec, epoch }).await
     }
 
@@ -209,24 +198,6 @@ impl Transfer {
         published.await.map_err(|e| disk::failed("publish to", &place, &e))
     }
 
-    pub(super) async fn check_health(
-        &self,
-        node: &Node,
-        tcp_probe: bool,
-        min_uptime: Duration,
-        timeout: Duration,
-    ) -> Result<Reply, AgentError> {
-        let server = node.server(self.server)?;
-        match tokio::time::timeout(timeout, is_up(node, &server, tcp_probe, min_uptime)).await {
-            Ok(Ok(boot)) => Ok(Reply::Healthy { boot_ms: millis(boot) }),
-            Ok(Err(why)) => Err(unhealthy(&server, why).await),
-            Err(_) => {
-                let why = format!("it was not up within {} s", timeout.as_secs());
-                Err(unhealthy(&server, why).await)
-            }
-        }
-    }
-
     /// Nothing of this transfer stays. It was not for players yet, so what runs may be ended at once.
     pub(super) async fn abort_target(&self, node: &Node) -> Result<Reply, AgentError> {
         tracing::info!(transfer = %self.id, server = %self.server, "transfer: aborted, taking everything back");
@@ -274,80 +245,4 @@ fn set_phase(record: &mut super::record::Record, phase: Phase) {
         }
         target.phase = phase;
     }
-}
-
-fn spec_epoch() -> model::Epoch {
-    model::Epoch::FIRST
-}
-
-/// What is staged already needs no more room.
-async fn check_room(staging: &Path, beneath: &Path, bytes: u64, files: u64) -> Result<(), AgentError> {
-    let (staging, dir) = (staging.to_owned(), beneath.to_owned());
-    let looked = disk::blocking(move || {
-        let staged =
-            if staging.exists() { ::transfer::measure(&staging).unwrap_or_default() } else { Measure::default() };
-        Ok((room(&dir)?, staged))
-    });
-    let (room, staged) = looked.await.map_err(|e| disk::failed("look at", beneath, &e))?;
-    let bytes = bytes.saturating_sub(staged.bytes) + RESERVE_BYTES;
-    let files = files.saturating_sub(staged.files) + RESERVE_INODES;
-    if room.free < bytes {
-        let message = format!("the disk does not suffice: {bytes} bytes are needed and {} are free", room.free);
-        return Err(AgentError::new(ErrorCode::NoSpace, message));
-    }
-    if room.inodes > 0 && room.inodes < files {
-        let message = format!("the disk's inodes do not suffice: {files} are needed and {} are free", room.inodes);
-        return Err(AgentError::new(ErrorCode::NoSpace, message));
-    }
-    Ok(())
-}
-
-/// The port is tried, not reserved: it is the panel that gives ports out, this finds strangers.
-fn check_port(allocation: &Allocation) -> Result<(), AgentError> {
-    let refuse = |why: &dyn std::fmt::Display| {
-        let message = format!("{}:{} cannot be used on this node: {why}", allocation.ip_address, allocation.port);
-        AgentError::new(ErrorCode::PortTaken, message)
-    };
-    let ip: IpAddr = allocation.ip_address.parse().map_err(|e| refuse(&e))?;
-    let address = SocketAddr::new(ip, allocation.port);
-    std::net::TcpListener::bind(address).map_err(|e| refuse(&e))?;
-    std::net::UdpSocket::bind(address).map_err(|e| refuse(&e))?;
-    Ok(())
-}
-
-/// A source can fill the disk to where we would have refused to begin, no further.
-fn limits(staging: &Path) -> ReceiverLimits {
-    let room = room(staging).unwrap_or_default();
-    ReceiverLimits { max_bytes: room.total.max(RESERVE_BYTES), ..ReceiverLimits::default() }
-}
-
-/// Resolves with the time from the start of its process until it was up, once it has been so for long enough.
-async fn is_up(node: &Node, server: &Server, tcp_probe: bool, min_uptime: Duration) -> Result<Duration, String> {
-    let mut seen = server.seen();
-    let began = seen.borrow().began.ok_or("no process of it runs")?;
-    let state = seen.wait_for(|seen| seen.up.is_some() || has_ended(seen)).await;
-    let mut up = state.ok().and_then(|seen| seen.up).ok_or("it ended instead of coming up")?;
-    while tcp_probe && !answers_tcp(node, server).await {
-        if has_ended(&seen.borrow()) {
-            return Err("it ended before it answered on its port".to_owned());
-        }
-        tokio::time::sleep(PROBE_EVERY).await;
-        up = Instant::now();
-    }
-    tokio::select! {
-        ended = seen.wait_for(has_ended) => {
-            drop(ended);
-            Err("it ended soon after it had come up".to_owned())
-        }
-        () = tokio::time::sleep_until(began + min_uptime) => Ok(up.saturating_duration_since(began)),
-    }
-}
-
-fn has_ended(seen: &Seen) -> bool {
-    matches!(seen.observation.status, ServerStatus::Crashed | ServerStatus::Offline)
-}
-
-async fn unhealthy(server: &Server, why: String) -> AgentError {
-    let last = server.console(5).await.unwrap_or_default().join(" | ");
-    AgentError::new(ErrorCode::Unhealthy, format!("the game did not come up: {why}; its last words: {last}"))
 }

@@ -62,7 +62,7 @@ impl Side {
         self.node = open(&self.dir, self.id, &self.key, &self.permit_key, &self.runtime).await;
         let gone = async {
             while old.strong_count() > 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         tokio::time::timeout(PATIENCE, gone).await.expect("an agent that was shut down lets go of everything");

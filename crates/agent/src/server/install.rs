@@ -1,0 +1,45 @@
+//! The installation of a server: once, beside the loop, so that the server can be looked at meanwhile.
+
+use std::sync::Arc;
+
+use model::agent_api::AgentError;
+use model::{ServerSpec, ServerStatus};
+
+use super::load::{SPEC, shared};
+use super::message::{Answer, reply};
+use super::task::Task;
+use crate::disk;
+use crate::runtime::Unit;
+
+impl Task {
+    pub(super) async fn install(&mut self, spec: ServerSpec, answer: Answer<()>) {
+        if self.installation.is_some() {
+            return self.installed.push(answer);
+        }
+        if let Err(error) = disk::record(self.place.beside(SPEC), &spec).await {
+            return reply(answer, Err(error));
+        }
+        self.spec.send_replace(shared(spec));
+        let data = self.place.data();
+        if self.status != ServerStatus::InstallFailed && data.exists() {
+            return reply(answer, Ok(()));
+        }
+        self.set_status(ServerStatus::Installing).await;
+        self.installed.push(answer);
+        let (runtime, place, spec) = (Arc::clone(&self.around.runtime), self.place.clone(), self.spec());
+        let epoch = self.ownership.epoch;
+        self.installation =
+            Some(Box::pin(async move { runtime.install(Unit { place: &place, spec: &spec, epoch }).await }));
+    }
+
+    pub(super) async fn install_ended(&mut self, result: Result<(), AgentError>) {
+        self.installation = None;
+        if let Err(error) = &result {
+            tracing::warn!(server = %self.place.server, %error, "installation failed");
+        }
+        self.set_status(if result.is_ok() { ServerStatus::Offline } else { ServerStatus::InstallFailed }).await;
+        for answer in self.installed.drain(..) {
+            reply(answer, result.clone());
+        }
+    }
+}
