@@ -16,6 +16,8 @@ use super::registry::Peer;
 use crate::api::chain;
 use crate::db::{DbError, nodes, servers};
 
+type Sink<'a> = SplitSink<&'a mut WebSocket, Message>;
+
 /// How long one message may take to get out.
 const SEND_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a goodbye may take.
@@ -44,39 +46,52 @@ pub(super) async fn serve(link: Link, credential: Credential, mut socket: WebSoc
         permit_key: link.permit_key.to_string(),
         heartbeat_ms: u64::try_from(link.heartbeat.as_millis()).unwrap_or(u64::MAX),
     });
-    let Ok(welcome) = serde_json::to_string(&welcome) else { return };
-    if !matches!(timeout(SEND_PATIENCE, socket.send(Message::from(welcome))).await, Ok(Ok(()))) {
-        return;
-    }
     tracing::info!(%node, host = hello.host, software = hello.software, "agent connected");
     observe(&link, node, &hello.servers).await;
-    converse(&link, node, socket).await;
-}
-
-/// Everything after the welcome.
-async fn converse(link: &Link, node: NodeId, socket: WebSocket) {
+    // Registered before the welcome: an agent that has been welcomed can be called. Calls wait in the outbox until then.
     let (peer, messages) = link.registry.connected(node);
-    let (mut sink, stream) = socket.split();
-    let end = tokio::select! {
-        end = read(link, node, &peer, stream) => end,
-        end = write(&mut sink, messages) => end,
-        () = peer.replaced.cancelled() => Refusal::new(4409, "another connection took the place of this one"),
-        () = link.shutdown.cancelled() => Refusal::new(1001, "the panel ends"),
-    };
+    let end = converse(&link, &peer, messages, &mut socket, &welcome).await;
     link.registry.disconnected(&peer);
     tracing::info!(%node, code = end.code, reason = end.reason, "agent disconnected");
-    let frame = Message::Close(Some(frame(end)));
-    // The peer may be gone already: a goodbye that nobody hears is no loss.
-    if !matches!(timeout(CLOSE_PATIENCE, sink.send(frame)).await, Ok(Ok(()))) {
-        tracing::trace!(%node, "the goodbye was not heard");
-    }
-    if !seen(link, node).await {
+    close(&mut socket, end).await;
+    if !seen(&link, node).await {
         tracing::info!(%node, "its node is no more");
     }
 }
 
+/// Everything from the welcome to the reason why it is over.
+async fn converse(
+    link: &Link,
+    peer: &Peer,
+    messages: mpsc::Receiver<String>,
+    socket: &mut WebSocket,
+    welcome: &ToAgent,
+) -> Refusal {
+    let (mut sink, stream) = socket.split();
+    let conversation = async {
+        if let Err(refusal) = welcome_to(&mut sink, welcome).await {
+            return refusal;
+        }
+        tokio::select! {
+            end = read(link, peer, stream) => end,
+            end = write(&mut sink, messages) => end,
+        }
+    };
+    tokio::select! {
+        end = conversation => end,
+        () = peer.replaced.cancelled() => Refusal::new(4409, "another connection took the place of this one"),
+        () = link.shutdown.cancelled() => Refusal::new(1001, "the panel ends"),
+    }
+}
+
+async fn welcome_to(sink: &mut Sink<'_>, welcome: &ToAgent) -> Result<(), Refusal> {
+    let text = serde_json::to_string(welcome).map_err(|error| Refusal::new(1011, error.to_string()))?;
+    say(sink, text).await
+}
+
 /// Takes what the agent says until it says nothing for too long.
-async fn read(link: &Link, node: NodeId, peer: &Peer, mut stream: SplitStream<WebSocket>) -> Refusal {
+async fn read(link: &Link, peer: &Peer, mut stream: SplitStream<&mut WebSocket>) -> Refusal {
+    let node = peer.node;
     let mut seen_at = Instant::now();
     loop {
         let message = match timeout(link.heartbeat * MISSED, stream.next()).await {
@@ -101,15 +116,20 @@ async fn read(link: &Link, node: NodeId, peer: &Peer, mut stream: SplitStream<We
 }
 
 /// Sends what callers have put into the outbox.
-async fn write(sink: &mut SplitSink<WebSocket, Message>, mut messages: mpsc::Receiver<String>) -> Refusal {
+async fn write(sink: &mut Sink<'_>, mut messages: mpsc::Receiver<String>) -> Refusal {
     while let Some(text) = messages.recv().await {
-        match timeout(SEND_PATIENCE, sink.send(Message::from(text))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Refusal::new(1006, error.to_string()),
-            Err(_) => return Refusal::new(4408, "does not take what it is sent"),
+        if let Err(refusal) = say(sink, text).await {
+            return refusal;
         }
     }
     Refusal::new(1001, "the panel ends")
+}
+
+async fn say(sink: &mut Sink<'_>, text: String) -> Result<(), Refusal> {
+    match timeout(SEND_PATIENCE, sink.send(Message::from(text))).await {
+        Ok(sent) => sent.map_err(|error| Refusal::new(1006, error.to_string())),
+        Err(_) => Err(Refusal::new(4408, "does not take what it is sent")),
+    }
 }
 
 async fn heard(link: &Link, node: NodeId, peer: &Peer, text: &str) {

@@ -36,7 +36,7 @@ impl Default for Registry {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Peer {
-    node: NodeId,
+    pub(super) node: NodeId,
     generation: u64,
     outbox: mpsc::Sender<String>,
     /// Calls without an answer. None once the connection is over: nobody may begin to wait then.
