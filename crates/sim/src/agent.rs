@@ -70,6 +70,10 @@ impl World {
             Some(Fault::Refuse(code)) => return self.refuse_on_record(node, &key, code),
             Some(Fault::LoseRequest) => return Err(CallError::Lost),
             Some(Fault::CrashBefore(away)) => return self.crash(away).await,
+            Some(Fault::Gone(away)) => {
+                self.agent_dies(node, away);
+                return Err(CallError::Offline);
+            }
             Some(Fault::AgentDiesBefore(away)) => {
                 self.agent_dies(node, away);
                 return Err(CallError::Lost);
@@ -79,6 +83,7 @@ impl World {
             }
             Some(Fault::OtherAgentDies(away)) => self.other_dies(node, away),
             Some(Fault::Cancel) => self.order(Order::Cancel(key.transfer_id)),
+            Some(Fault::Tamper) => self.state().tamper(node, server),
             Some(Fault::Stall) => self.state().stalled = true,
             _ => {}
         }
@@ -347,6 +352,12 @@ impl State {
 
     fn copy_mut(&mut self, node: NodeId, server: ServerId) -> Result<&mut Copy, AgentError> {
         self.here_mut(node)?.servers.get_mut(&server).ok_or_else(|| error(ErrorCode::NotFound, "no such server"))
+    }
+
+    fn tamper(&mut self, node: NodeId, server: ServerId) {
+        if let Ok(copy) = self.copy_mut(node, server) {
+            copy.tree.boot();
+        }
     }
 
     fn measure(&mut self, node: NodeId, server: ServerId) -> Done {

@@ -21,6 +21,8 @@ pub enum Fault {
     CrashBefore(Duration),
     /// The panel dies after it happened, before that is on record, and is back after this long.
     CrashAfter(Duration),
+    /// The agent is found dead: nothing is ever sent.
+    Gone(Duration),
     /// The agent dies before it happened (its games go on), and is back after this long.
     AgentDiesBefore(Duration),
     /// The agent dies in the middle of it.
@@ -33,6 +35,8 @@ pub enum Fault {
     Cancel,
     /// The target's disk returns something else than was written.
     Corrupt,
+    /// Somebody writes to the source's files although they are frozen.
+    Tamper,
     /// The copy stops making progress, for ever.
     Stall,
 }

@@ -22,6 +22,6 @@ mod world;
 pub use fault::{Fault, Planned, Side, When};
 pub use random::Random;
 pub use scene::{End, Scene, Setup};
-pub use time::{SimClock, flow};
+pub use time::{Accesses, Moment, SimClock, flow};
 pub use tree::Tree;
 pub use world::World;

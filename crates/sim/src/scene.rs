@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Planned;
-use crate::time::SimClock;
+use crate::time::{Accesses, Moment, SimClock};
 use crate::tree::Tree;
 use crate::world::{Copy, Node, Order, World};
 
@@ -39,11 +39,13 @@ pub struct Setup {
     pub options: Options,
     /// What goes wrong.
     pub faults: Vec<Planned>,
+    /// The panel dies while the database works, counted from the start of the transfer.
+    pub crash_at: Option<Moment>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { running: true, options: Options::default(), faults: vec![] }
+        Self { running: true, options: Options::default(), faults: vec![], crash_at: None }
     }
 }
 
@@ -60,6 +62,7 @@ pub struct Scene {
     server: ServerId,
     allocations: [AllocationId; 2],
     setup: Setup,
+    accesses: Accesses,
 }
 
 /// How a scene ended.
@@ -72,6 +75,8 @@ pub struct End {
     pub broken: Vec<String>,
     /// Everything that happened.
     pub history: Vec<String>,
+    /// Stretches of work of the database.
+    pub stretches: u64,
 }
 
 impl End {
@@ -90,7 +95,7 @@ impl End {
 
 impl Scene {
     /// Writes two nodes and a server into `db` and the world.
-    pub async fn new(db: &Db, permits: &Arc<PermitSigner>, setup: Setup) -> Result<Self, DbError> {
+    pub async fn new(db: &Db, accesses: &Accesses, permits: &Arc<PermitSigner>, setup: Setup) -> Result<Self, DbError> {
         let (world, orders) = World::new(Arc::new(Hub::default()));
         let (source, target, server) = (NodeId::new(), NodeId::new(), ServerId::new());
         let clock: Arc<dyn Clock> = Arc::new(SimClock::new());
@@ -116,8 +121,21 @@ impl Scene {
             state.nodes.insert(source, first);
             state.nodes.insert(target, Node { online: true, ..Node::default() });
         }
-        let (db, permits) = (db.clone(), permits.clone());
-        Ok(Self { db, clock, permits, world, orders, panel: None, source, target, server, allocations, setup })
+        let (db, permits, accesses) = (db.clone(), permits.clone(), accesses.clone());
+        Ok(Self {
+            accesses,
+            db,
+            clock,
+            permits,
+            world,
+            orders,
+            panel: None,
+            source,
+            target,
+            server,
+            allocations,
+            setup,
+        })
     }
 
     /// Runs it to rest and judges. [`flow`](crate::flow) must be at work.
@@ -138,7 +156,8 @@ impl Scene {
         let broken = self.judge(&transfer).await?;
         let state = self.world.state();
         let unfired = state.faults.iter().filter(|planned| !planned.fired).cloned().collect();
-        Ok(End { transfer, unfired, broken, history: state.history.clone() })
+        let stretches = self.accesses.stretches();
+        Ok(End { transfer, unfired, broken, history: state.history.clone(), stretches })
     }
 
     async fn run_to_rest(&mut self) -> Result<Transfer, DbError> {
@@ -153,8 +172,10 @@ impl Scene {
         };
         let started = panel.start(&request).await.expect("admission lets it in");
         drop(panel);
+        self.accesses.restart(self.setup.crash_at);
         loop {
             tokio::select! {
+                () = self.accesses.reached() => self.obey(Order::Crash(Duration::from_secs(1))).await?,
                 Some(order) = self.orders.recv() => self.obey(order).await?,
                 heard = news.recv() => self.look_at_owner(started.id, heard).await?,
                 () = sleep(LOOK) => {
@@ -235,6 +256,10 @@ impl Scene {
         let mut state = self.world.state();
         state.check_owner(self.server, server.node_id, None);
         let mut broken = state.broken.clone();
+        if transfer.state == TransferState::Stuck {
+            // Everything is kept for the person who looks.
+            return Ok(broken);
+        }
         let mut demand = |holds: bool, what: &str| {
             if !holds {
                 broken.push(what.to_owned());

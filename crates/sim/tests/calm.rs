@@ -24,7 +24,7 @@ async fn every_mode_and_wish_ends_as_asked_for() {
         for mode in [Mode::Live, Mode::Cold] {
             for start_after in [StartAfter::AsBefore, StartAfter::Yes, StartAfter::No] {
                 let options = Options { mode, start_after, ..Options::default() };
-                let end = stage.play(Setup { running, options, faults: vec![] }).await;
+                let end = stage.play(Setup { running, options, ..Setup::default() }).await;
                 end.must_be(TransferState::Completed);
                 let copied_live = end.history.iter().any(|what| what.contains("is asked precopy"));
                 assert_eq!(copied_live, running && mode == Mode::Live, "{running} {mode:?}");

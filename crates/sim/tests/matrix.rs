@@ -7,14 +7,14 @@ mod common;
 use std::time::Duration;
 
 use common::Stage;
-use model::TransferState::{self, Completed, RolledBack};
+use model::TransferState::{self, Completed, RolledBack, Stuck};
 use model::agent_api::ErrorCode;
 use sim::Fault::{
     AgentDiesAfter, AgentDiesBefore, AgentDiesDuring, Cancel, Corrupt, CrashAfter, CrashBefore, Duplicate, FailAfter,
-    LoseReply, LoseRequest, OtherAgentDies, Refuse, Stall,
+    Gone, LoseReply, LoseRequest, OtherAgentDies, Refuse, Stall, Tamper,
 };
 use sim::Side::{Source, Target};
-use sim::{End, Fault, Planned, Setup, Side};
+use sim::{End, Fault, Moment, Planned, Setup, Side};
 
 const BLINK: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_secs(3);
@@ -212,6 +212,53 @@ async fn a_copy_that_stands_still_is_given_up_by_the_watchdog() {
         let end = play(&stage, vec![Planned::at(step, Source, Stall)], RolledBack).await;
         assert_eq!(code(&end), "no_progress", "{step}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_never_heard_of_its_permit_does_not_keep_the_source_down() {
+    let stage = Stage::open().await;
+    let end = play(&stage, vec![Planned::at("start_target", Target, Gone(AGES))], RolledBack).await;
+    assert_eq!(code(&end), "agent_offline");
+    let position = |what: &str| end.history.iter().position(|entry| entry.contains(what)).unwrap();
+    assert!(position("did undo_stop_source") < position("is back"), "{:#?}", end.history);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_may_have_its_permit_is_waited_for() {
+    let stage = Stage::open().await;
+    let end = play(&stage, vec![Planned::at("start_target", Target, AgentDiesBefore(AGES))], RolledBack).await;
+    assert_eq!(code(&end), "agent_lost");
+    let position = |what: &str| end.history.iter().position(|entry| entry.contains(what)).unwrap();
+    assert!(position("is back") < position("did undo_stop_source"), "{:#?}", end.history);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_was_written_to_after_the_copy_is_an_alarm_and_is_kept() {
+    let stage = Stage::open().await;
+    let end = play(&stage, vec![Planned::at("audit", Source, Tamper)], Stuck).await;
+    assert_eq!(code(&end), "audit_differs");
+    assert!(!end.history.iter().any(|what| what.contains("release_source")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_panel_may_die_in_the_middle_of_everything_it_writes_down() {
+    let stage = Stage::open().await;
+    let unhealthy = || vec![Planned::at("check_health", Target, Refuse(ErrorCode::Unhealthy))];
+    let mut crashes = 0;
+    for (faults, expected) in [(vec![], Completed), (unhealthy(), RolledBack)] {
+        let calm = play(&stage, faults.clone(), expected).await;
+        assert!(calm.stretches >= 15, "{}", calm.stretches);
+        for stretch in 1..=calm.stretches {
+            // Queries behind each other: the turn decides which of them it is, and whether it is before its commit.
+            for turn in [1, 30, 90] {
+                let crash_at = Some(Moment { stretch, turn });
+                let end = stage.play(Setup { faults: faults.clone(), crash_at, ..Setup::default() }).await;
+                end.must_be(expected);
+                crashes += end.history.iter().filter(|what| what.starts_with("the panel dies")).count();
+            }
+        }
+    }
+    assert!(crashes > 80, "only {crashes} crashes");
 }
 
 #[tokio::test(start_paused = true)]

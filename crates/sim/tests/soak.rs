@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::Stage;
 use model::agent_api::ErrorCode;
 use model::{Mode, Options, StartAfter, TransferState};
-use sim::{Fault, Planned, Random, Setup};
+use sim::{Fault, Moment, Planned, Random, Setup};
 
 const AWAY_S: [u64; 6] = [0, 1, 3, 14, 25, 400];
 
@@ -40,11 +40,13 @@ fn setup(seed: u64) -> Setup {
     };
     let running = random.below(5) > 0;
     let faults = (0..=random.below(5)).map(|_| Planned::nth(random.below(22), fault(&mut random))).collect();
-    Setup { running, options, faults }
+    let moment = Moment { stretch: 1 + random.below(35), turn: 1 + random.below(200) };
+    let crash_at = (random.below(3) == 0).then_some(moment);
+    Setup { running, options, faults, crash_at }
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("SIM_SEEDS") else { return 0..200 };
+    let Ok(text) = std::env::var("SIM_SEEDS") else { return 0..100 };
     let (from, to) = text.split_once("..").expect("SIM_SEEDS is FROM..TO");
     from.parse().unwrap()..to.parse().unwrap()
 }

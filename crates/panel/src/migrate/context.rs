@@ -71,7 +71,7 @@ impl Default for Pace {
             prepare: Duration::from_mins(15),
             ping: Duration::from_secs(5),
             lease: Duration::from_secs(20),
-            boot: Duration::from_mins(3),
+            boot: Duration::from_mins(5),
             uptime: Duration::from_secs(2),
             audit: Duration::from_hours(6),
             tidy: Duration::from_secs(30),

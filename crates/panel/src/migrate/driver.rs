@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::agent_api::Request;
-use model::{Failure, Stage, TransferState};
+use model::{CopyProgress, Failure, Stage, TransferState};
 use saga::{Cancel, Event, Executor, Log, Rest, RunError, SagaId, Watcher};
 use serde_json::json;
 use tokio::sync::watch;
@@ -88,7 +88,11 @@ impl Driver {
             step: step.to_owned(),
             at,
         });
+        let latest = self.it.following.watch().borrow().clone();
         let mut tx = self.it.db.begin().await?;
+        if latest != CopyProgress::default() {
+            transfers::progress_set(&mut tx, self.it.transfer.id, &latest).await?;
+        }
         transfers::transfer_show(&mut tx, self.it.transfer.id, state).await?;
         let first = transfers::transfer_finish(&mut tx, self.it.transfer.id, state, failure.as_ref(), at).await?;
         saga_close(&mut tx, id).await?;
@@ -153,7 +157,7 @@ impl Driver {
         std::future::pending::<()>().await;
     }
 
-    async fn write_progress(&self, progress: &model::CopyProgress) -> Result<(), DbError> {
+    async fn write_progress(&self, progress: &CopyProgress) -> Result<(), DbError> {
         let mut conn = self.it.db.acquire().await?;
         transfers::progress_set(&mut conn, self.it.transfer.id, progress).await
     }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use panel::db::Db;
 use panel::permit::PermitSigner;
-use sim::{End, Scene, Setup};
+use sim::{Accesses, End, Scene, Setup};
 
 pub(crate) struct Stage {
     db: Db,
+    accesses: Accesses,
     permits: Arc<PermitSigner>,
     _dir: tempfile::TempDir,
 }
@@ -22,13 +23,14 @@ impl Stage {
         tokio::time::resume();
         let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
         tokio::time::pause();
-        tokio::spawn(sim::flow(db.clone()));
+        let accesses = Accesses::default();
+        tokio::spawn(sim::flow(db.clone(), accesses.clone()));
         let permits = Arc::new(PermitSigner::load_or_create(&dir.path().join("permit.key")).unwrap());
-        Self { db, permits, _dir: dir }
+        Self { db, accesses, permits, _dir: dir }
     }
 
     pub(crate) async fn play(&self, setup: Setup) -> End {
-        let scene = Scene::new(&self.db, &self.permits, setup).await.unwrap();
+        let scene = Scene::new(&self.db, &self.accesses, &self.permits, setup).await.unwrap();
         scene.run().await.unwrap()
     }
 }
