@@ -37,6 +37,15 @@ pub(crate) fn coarse_now() -> Stamp {
     Stamp { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }
 
+/// Waits until that clock has moved on, so that whatever was done before is stamped earlier than what it says now.
+/// A tick is 10 ms at most.
+pub(crate) fn next_coarse_tick() {
+    let before = coarse_now();
+    while coarse_now() == before {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// Opens a directory by an ordinary path, as the top of a tree.
 pub(crate) fn open_top(dir: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(CWD, dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())

@@ -2,6 +2,7 @@
 //! older one, which is dead more often than not.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -125,7 +126,7 @@ async fn serve(
             newer = arrivals.recv() => {
                 stop.cancel();
                 next = newer;
-                session.await
+                session.await.map_err(|_| Error::Unreachable(io::Error::other("replaced by a newer connection")))
             }
         };
         if report.send(outcome).is_err() {

@@ -143,7 +143,8 @@ fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 /// Of several failures the one that is not just the echo of another.
 fn root_cause(all: Result<Complete>, one: Result<()>) -> Result<Complete> {
     match (all, one) {
-        (Err(Error::Cancelled | Error::Unreachable(_)) | Ok(_), Err(e)) => Err(e),
+        (Ok(_), Err(e)) => Err(e),
+        (Err(Error::Cancelled | Error::Unreachable(_)), Err(e)) if !matches!(e, Error::Cancelled) => Err(e),
         (all, _) => all,
     }
 }

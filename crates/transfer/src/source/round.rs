@@ -18,6 +18,7 @@ use crate::{
     leaf::blocks,
     report::RoundReport,
     store::Leaves,
+    sys,
     walk::Tree,
     wire::{Begin, End, ToReceiver},
 };
@@ -46,6 +47,10 @@ impl Session {
         let wire_before = self.link.sender().bytes_sent();
         let totals = Totals::default();
         self.state.round += 1;
+        if pass == Pass::Last {
+            // What is stamped at the barrier or later is then certainly not older than this pass.
+            sys::next_coarse_tick();
+        }
         let before = self.state.barrier.replace(Barrier::raise(&self.state.top)?);
         let tree = Tree::walk(self.state.top.as_fd(), self.link.ended())?;
         let walk = started.elapsed();
@@ -139,7 +144,8 @@ fn read_all(reading: &Reading<'_>) -> Result<Vec<Seen>> {
                     Ok(all)
                 }
                 // Whoever was stopped by the other's failure did not fail.
-                (Err(Error::Cancelled) | _, Err(e)) | (Err(e), _) => Err(e),
+                (Err(Error::Cancelled), Err(e)) => Err(e),
+                (Err(e), _) | (Ok(_), Err(e)) => Err(e),
             };
         }
         all
@@ -150,10 +156,10 @@ fn read_all(reading: &Reading<'_>) -> Result<Vec<Seen>> {
 fn first_cause<T>(sent: Result<T>, told: Result<()>) -> Result<T> {
     match (sent, told) {
         (Ok(sent), Ok(())) => Ok(sent),
-        (
-            Err(e @ (Error::CannotCarry { .. } | Error::Io { .. } | Error::NoSpace { .. })),
-            Err(Error::Unreachable(_)),
-        ) => Err(e),
+        // Our own failure ended the link.
+        (Err(e), Ok(()) | Err(Error::Unreachable(_))) if !matches!(e, Error::Cancelled | Error::Unreachable(_)) => {
+            Err(e)
+        }
         (_, Err(e)) | (Err(e), Ok(())) => Err(e),
     }
 }
