@@ -206,17 +206,12 @@ async fn start_locked(app: &App, id: ServerId, holder: &str) -> Result<(), ApiEr
     started
 }
 
-/// Sends a command about a server to its owner, and records what the agent sees then.
+/// Sends a command about a server to its owner. The link records what the agent sees then.
 async fn tell(app: &App, id: ServerId, request: Request, patience: Duration) -> Result<(), ApiError> {
     let mut conn = app.db.acquire().await?;
     let node = load(&mut conn, id).await?.node_id;
     drop(conn);
-    let reply = calls::call(app, node, request, patience).await.map_err(calls::refusal)?;
-    if let Reply::Server { server } = reply {
-        let mut conn = app.db.acquire().await?;
-        servers::server_observed(&mut conn, node, &server).await?;
-    }
-    Ok(())
+    calls::call(app, node, request, patience).await.map(|_| ()).map_err(calls::refusal)
 }
 
 /// Sends a line to the console of a server that runs.

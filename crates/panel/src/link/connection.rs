@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use model::agent_api::{AgentError, ErrorCode, Notice, Outcome, ToAgent, ToPanel, VERSION, Welcome};
+use model::agent_api::{AgentError, ErrorCode, Notice, Outcome, Reply, ToAgent, ToPanel, VERSION, Welcome};
 use model::{NodeId, ServerObservation};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -134,7 +134,13 @@ async fn say(sink: &mut Sink<'_>, text: String) -> Result<(), Refusal> {
 
 async fn heard(link: &Link, node: NodeId, peer: &Peer, text: &str) {
     match serde_json::from_str(text) {
-        Ok(ToPanel::Reply { id, outcome }) => peer.answer(id, outcome),
+        Ok(ToPanel::Reply { id, outcome }) => {
+            // Here and not where the answer is awaited: what the agent sees is recorded in the order in which it said it.
+            if let Outcome::Ok(Reply::Server { server }) = &outcome {
+                observe(link, node, std::slice::from_ref(server)).await;
+            }
+            peer.answer(id, outcome);
+        }
         Ok(ToPanel::Notice(Notice::Heartbeat { servers, resources: _ })) => observe(link, node, &servers).await,
         Ok(ToPanel::Notice(Notice::ServerChanged { server })) => observe(link, node, &[server]).await,
         Ok(ToPanel::Notice(Notice::CopyProgress { transfer_id, progress })) => {

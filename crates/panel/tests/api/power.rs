@@ -1,6 +1,7 @@
 //! Power, commands and console: what the agent is asked, and what is refused before it is.
 
 use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request};
+use model::{Clock, Epoch, ServerObservation, ServerStatus, SystemClock};
 use serde_json::json;
 
 use crate::agent::{TestAgent, answers, hello, name};
@@ -26,6 +27,25 @@ async fn a_start_carries_a_permit_for_owner_and_epoch() {
     let signed = model::Permit::signed_bytes(permit.server_id, permit.epoch, permit.agent_id);
     ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key).verify(&signed, &signature).unwrap();
     assert_eq!(panel.get(&format!("/api/v1/servers/{id}")).await.ok()["locked"], false);
+}
+
+#[tokio::test]
+async fn what_an_agent_answers_is_the_servers_status_at_once() {
+    let panel = Panel::start().await;
+    let (node, agent) = panel.node("n", "25565").await;
+    let id = panel.server(&node).await;
+    let server = ServerObservation {
+        server_id: id.parse().unwrap(),
+        status: ServerStatus::Starting,
+        epoch: Epoch::FIRST,
+        fenced: false,
+        since: SystemClock.now(),
+        exit_code: None,
+    };
+    let script = answers([("start", Some(Outcome::Ok(Reply::Server { server })))]);
+    let _agent = TestAgent::back(panel.address, agent.node, &hello(None), script).await;
+    let answer = panel.post(&format!("/api/v1/servers/{id}/power"), &json!({"signal": "start"})).await;
+    assert_eq!(answer.accepted()["status"], "starting");
 }
 
 #[tokio::test]

@@ -1,0 +1,194 @@
+//! Making a server: what is asked for, what speaks against it, and what is written down.
+//!
+//! Everything is decided and written in one transaction; the agent hears of it afterwards ([`crate::install`]).
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use jiff::Timestamp;
+use model::{AllocationId, EggId, Epoch, Limits, NodeId, ServerId, ServerStatus};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::ServerView;
+use crate::api::views::One;
+use crate::api::{Admin, Answer, ApiError, Body, Idempotency, check};
+use crate::app::App;
+use crate::db::nodes::{self, Node};
+use crate::db::servers::{self, Server};
+use crate::db::{Conn, DbError, allocations, audit, eggs};
+use crate::egg::{Egg, check_environment};
+use crate::install;
+
+/// A server to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "survival", "egg_id": "0198a7b2-0000-7000-8000-000000000002",
+    "node_id": "0198a7b2-0000-7000-8000-000000000001", "memory_limit": 2048, "disk_limit": 10240, "cpu_limit": 200,
+    "environment": {"SERVER_JARFILE": "server.jar"}, "start_on_completion": true,
+}))]
+pub(super) struct NewServer {
+    /// For people; need not be unique.
+    name: String,
+    /// What it is made from.
+    #[schema(value_type = uuid::Uuid)]
+    egg_id: EggId,
+    /// Where it is made.
+    #[schema(value_type = uuid::Uuid)]
+    node_id: NodeId,
+    /// A free allocation of that node; without it one is chosen.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    allocation_id: Option<AllocationId>,
+    /// MiB; 0 for no limit.
+    memory_limit: u64,
+    /// MiB; 0 for no limit.
+    disk_limit: u64,
+    /// Percent of one core; 0 for no limit.
+    cpu_limit: u64,
+    /// Values for the egg's variables; its defaults where there are none.
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    /// Command line; without it the egg's.
+    startup: Option<String>,
+    /// Container image; without it the egg's first.
+    docker_image: Option<String>,
+    /// Whether it is started once it is installed.
+    #[serde(default)]
+    start_on_completion: bool,
+}
+
+/// Makes a server.
+///
+/// It is `installing` until its agent has installed it, which begins when the agent is connected; then `offline` or
+/// `install_failed`.
+#[utoipa::path(post, path = "/api/v1/admin/servers", tag = "servers", request_body = NewServer,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same answer for 24 h")),
+    responses(
+        (status = 201, description = "The server", body = One<ServerView>),
+        (status = 409, description = "`allocation_in_use`, `node_cordoned`"),
+        (status = 422, description = "`insufficient_resources`, `allocation_not_of_node`, `allocation_none_free`"),
+    ))]
+pub(super) async fn create(
+    State(app): State<App>,
+    admin: Admin,
+    idempotency: Idempotency,
+    body: Body<NewServer>,
+) -> Result<Answer, ApiError> {
+    admin.may("admin.servers.create")?;
+    let (new, raw) = (body.value, body.raw);
+    let work = async {
+        let start = new.start_on_completion;
+        let mut tx = app.db.begin().await?;
+        let (server, allocation) = plan(&mut tx, new, app.now()).await?;
+        let id = server.id;
+        servers::server_insert(&mut tx, &server).await?;
+        allocations::allocation_assign(&mut tx, allocation, server.node_id, id).await?;
+        if start {
+            servers::server_want_start(&mut tx, id).await?;
+        }
+        let details = json!({"name": server.name, "node_id": server.node_id});
+        audit::audit(&mut tx, app.now(), &admin.actor(), "server.create", id, &details).await?;
+        let server = servers::server_get(&mut tx, id).await?;
+        tx.commit().await.map_err(DbError::from)?;
+        // Only now: an agent never hears of a server that may not exist.
+        install::begin(&app, id);
+        Answer::created(format!("/api/v1/admin/servers/{id}"), &ServerView::from(server))
+    };
+    idempotency.once(&app, &admin, "POST /admin/servers", &raw, work).await
+}
+
+/// Checks a request against what is there, and says what to write.
+async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, AllocationId), ApiError> {
+    let missing = |field: &'static str, noun: &'static str| {
+        move |error| match error {
+            DbError::NotFound => ApiError::invalid(field, format!("there is no such {noun}")),
+            error => ApiError::from(error),
+        }
+    };
+    let stored = eggs::egg_get(tx, new.egg_id).await.map_err(missing("egg_id", "egg"))?;
+    let egg = Egg::parse(&stored.document).map_err(ApiError::internal)?;
+    let node = nodes::node_get(tx, new.node_id).await.map_err(missing("node_id", "node"))?;
+    check::none(problems(&new, &egg))?;
+    if node.cordoned {
+        return Err(ApiError::conflict("node_cordoned", "This node takes no new servers. Choose another one."));
+    }
+    let limits = Limits { memory_mb: new.memory_limit, disk_mb: new.disk_limit, cpu_percent: new.cpu_limit };
+    has_room(tx, &node, limits).await?;
+    let allocation = choose_allocation(tx, &node, new.allocation_id).await?;
+    let server = Server {
+        id: ServerId::new(),
+        name: new.name,
+        egg_id: new.egg_id,
+        node_id: new.node_id,
+        epoch: Epoch::FIRST,
+        status: ServerStatus::Installing,
+        locked_by: None,
+        transfer_state: None,
+        limits,
+        startup: new.startup.unwrap_or_else(|| egg.startup.clone()),
+        image: new.docker_image.unwrap_or_else(|| egg.default_image().to_owned()),
+        environment: new.environment,
+        created_at: now,
+        primary: None,
+    };
+    Ok((server, allocation))
+}
+
+fn problems(new: &NewServer, egg: &Egg) -> Vec<check::Problem> {
+    let mut problems = check::name("name", &new.name);
+    problems.extend(check::size("memory_limit", new.memory_limit));
+    problems.extend(check::size("disk_limit", new.disk_limit));
+    problems.extend(check::size("cpu_limit", new.cpu_limit));
+    problems.extend(check_environment(egg, &new.environment));
+    for (field, text) in [("startup", &new.startup), ("docker_image", &new.docker_image)] {
+        if text.as_ref().is_some_and(|text| text.trim().is_empty() || text.contains('\0')) {
+            problems.push((field.to_owned(), "must not be empty".to_owned()));
+        }
+    }
+    problems
+}
+
+/// Refuses with needed and available of whatever does not suffice. A node's 0 is no limit.
+async fn has_room(tx: &mut Conn, node: &Node, limits: Limits) -> Result<(), ApiError> {
+    let usage = nodes::node_usage(tx, node.id, None).await?;
+    let mut short = serde_json::Map::new();
+    for (name, needed, total, used) in [
+        ("memory_mb", limits.memory_mb, node.memory_mb, usage.memory_mb),
+        ("disk_mb", limits.disk_mb, node.disk_mb, usage.disk_mb),
+        ("cpu_percent", limits.cpu_percent, node.cpu_percent, usage.cpu_percent),
+    ] {
+        let available = total.saturating_sub(used);
+        if total > 0 && needed > available {
+            short.insert(name.to_owned(), json!({"needed": needed, "available": available}));
+        }
+    }
+    if short.is_empty() {
+        return Ok(());
+    }
+    let message = format!("Insufficient Resources: node {} has too little left. See details.", node.name);
+    let error = ApiError::unprocessable("insufficient_resources", message);
+    Err(short.into_iter().fold(error, |error, (name, numbers)| error.detail(&name, numbers)))
+}
+
+async fn choose_allocation(tx: &mut Conn, node: &Node, wanted: Option<AllocationId>) -> Result<AllocationId, ApiError> {
+    let Some(id) = wanted else {
+        let free = allocations::allocation_free(tx, node.id, None).await?;
+        let message = format!("Node {} has no free allocation. Add some to it.", node.name);
+        return free.map(|row| row.id).ok_or_else(|| ApiError::unprocessable("allocation_none_free", message));
+    };
+    let row = allocations::allocation_get(tx, id).await.map_err(|error| match error {
+        DbError::NotFound => ApiError::invalid("allocation_id", "there is no such allocation"),
+        error => error.into(),
+    })?;
+    if row.node_id != node.id {
+        let message = "The allocation belongs to another node. Choose one of the server's node.";
+        return Err(ApiError::unprocessable("allocation_not_of_node", message));
+    }
+    if !row.is_free() {
+        let message = "Another server or a transfer has the allocation. Choose a free one.";
+        return Err(ApiError::conflict("allocation_in_use", message));
+    }
+    Ok(id)
+}
