@@ -6,20 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::events::{Event, read_all};
+use crate::harness::house::STAGES;
 use crate::harness::process::BADGER;
 use crate::harness::{House, Setup, eventually, tree};
-
-/// The stages in the order in which they may come.
-const ORDER: [&str; 8] = [
-    "preparing",
-    "copying_while_running",
-    "stopping",
-    "compressing",
-    "transferring",
-    "extracting",
-    "starting",
-    "cleanup",
-];
 
 #[test]
 fn the_documented_call_moves_a_running_server_and_loses_nothing() {
@@ -59,7 +48,7 @@ fn call_as_documented(house: &House, node: &str, allocation: &str) -> String {
 fn assert_stages_in_order(transfer: &Value) {
     let stages = transfer["stages"].as_array().unwrap();
     let names: Vec<&str> = stages.iter().map(|s| s["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ORDER, "{transfer}");
+    assert_eq!(names, STAGES, "{transfer}");
     assert!(stages.iter().all(|s| s["started_at"].is_string() && s["finished_at"].is_string()), "{transfer}");
 }
 
@@ -68,7 +57,7 @@ fn assert_events(events: &[Event], id: &str) {
         (e.name == "stage").then(|| e.data["stage"].as_str().or(e.data["name"].as_str()).unwrap().to_owned())
     };
     let stages: Vec<String> = events.iter().filter_map(stage).collect();
-    assert_eq!(stages, ORDER);
+    assert_eq!(stages, STAGES);
     let end = events.last().expect("there are events");
     assert_eq!((end.name.as_str(), &end.data["state"]), ("end", &json!("completed")), "{end:?}");
     assert!(events.iter().any(|e| e.name == "progress"), "there is progress");
@@ -85,7 +74,7 @@ fn assert_receipt(transfer: &Value, source: &str, target: &str) {
     assert!(transfer["freeze_ms"].as_u64().is_some_and(|ms| ms > 0), "{transfer}");
     let receipt = &transfer["receipt"];
     assert!(receipt["bytes_total"].as_u64().unwrap() > 1 << 20, "{transfer}");
-    assert!(receipt["bytes_live"].as_u64().unwrap() >= receipt["bytes_total"].as_u64().unwrap() / 2, "{transfer}");
+    assert!(receipt["bytes_live"].as_u64().unwrap() > 1 << 20, "{transfer}");
     let progress = &transfer["progress"];
     for counter in ["bytes_total", "bytes_read", "bytes_sent", "bytes_written", "files_total", "files_done", "round"] {
         assert!(progress[counter].as_u64().is_some_and(|n| n > 0), "{counter}: {progress}");
@@ -101,7 +90,7 @@ fn events_can_be_continued_and_end_at_once_when_all_is_over() {
     let id = transfer["id"].as_str().unwrap();
     let all = read_all(&house.api, id, None, Duration::from_secs(10));
     let kept: Vec<&Event> = all.iter().filter(|e| e.id.is_some()).collect();
-    assert!(kept.len() >= ORDER.len(), "{all:?}");
+    assert!(kept.len() >= STAGES.len(), "{all:?}");
     let middle = kept.len() / 2;
     let rest = read_all(&house.api, id, kept[middle].id.as_deref(), Duration::from_secs(10));
     let ids = |events: &[&Event]| events.iter().map(|e| e.id.clone()).collect::<Vec<_>>();

@@ -153,7 +153,9 @@ fn of_two_starts_at_once_one_is_refused() {
     });
     let (accepted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 202);
     assert_eq!(accepted.len(), 1, "{refused:?}");
-    refused.iter().for_each(|answer| drop(answer.refused(409, "server_locked").clone()));
+    for answer in &refused {
+        answer.refused(409, "server_locked");
+    }
     let ended = house.wait_final(accepted[0].body["data"]["id"].as_str().unwrap());
     assert_eq!(ended["state"], "completed", "{ended}");
     house.assert_settled();

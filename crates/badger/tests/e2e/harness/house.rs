@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -16,6 +17,18 @@ use super::witness::{Witness, games};
 
 /// Longest that a migration of these small worlds may take, kills included.
 pub(crate) const MIGRATION: Duration = Duration::from_mins(2);
+
+/// The stages in the order in which they come.
+pub(crate) const STAGES: [&str; 8] = [
+    "preparing",
+    "copying_while_running",
+    "stopping",
+    "compressing",
+    "transferring",
+    "extracting",
+    "starting",
+    "cleanup",
+];
 
 /// What a house is made with.
 #[derive(Clone, Debug)]
@@ -147,21 +160,20 @@ impl House {
         let mut last = Value::Null;
         let over = within(MIGRATION, || {
             last = self.api.try_get(&format!("/admin/transfers/{id}")).ok()?.expect(200);
-            matches!(last["state"].as_str(), Some("completed" | "rolled_back" | "stuck")).then_some(())
+            is_over(&last).then_some(())
         });
         assert!(over.is_some(), "the transfer is not over after {MIGRATION:?}: {last}");
         last
     }
 
-    /// Waits until a transfer has come to `stage` or is over; whether it is there.
+    /// Waits until a transfer has come to `stage`, or past it, or is over; whether it is there.
     pub(crate) fn wait_stage(&self, id: &str, stage: &str) -> bool {
-        let transfer = eventually(&format!("stage {stage}"), MIGRATION, || {
+        let rank = |name: &str| STAGES.iter().position(|s| *s == name).unwrap_or_else(|| panic!("no stage {name}"));
+        eventually(&format!("stage {stage}"), MIGRATION, || {
             let transfer = self.transfer(id);
-            let begun = transfer["stages"].as_array().is_some_and(|stages| stages.iter().any(|s| s["name"] == stage));
-            (begun || matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck")))
-                .then_some(transfer)
-        });
-        transfer["stage"] == stage
+            let now = transfer["stage"].as_str().unwrap();
+            (rank(now) >= rank(stage) || is_over(&transfer)).then_some(now == stage)
+        })
     }
 
     /// Waits until a transfer has written something on the target, so that it is in the middle of its copy.
@@ -248,14 +260,18 @@ impl Drop for House {
         let roots = self.nodes.iter().map(|node| node.data.as_path()).chain([self.dir.path()]);
         for game in roots.flat_map(games) {
             if let Some(pid) = i32::try_from(game.pid).ok().and_then(Pid::from_raw) {
-                // It may have ended in the meantime.
-                drop(kill_process(pid, Signal::KILL));
+                let killed = kill_process(pid, Signal::KILL);
+                assert!(std::thread::panicking() || matches!(killed, Ok(()) | Err(Errno::SRCH)), "{killed:?}");
             }
         }
         for host in self.docker_hosts.iter().flatten() {
             super::super::docker::remove_containers(host, &self.server);
         }
     }
+}
+
+fn is_over(transfer: &Value) -> bool {
+    matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck"))
 }
 
 fn start_panel(dir: &Path, listen: &str) -> Process {
