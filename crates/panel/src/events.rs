@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{CopyProgress, NodeId, ServerId, Timestamp, TransferId};
+use model::{CopyProgress, CopyReceipt, FreezePrediction, NodeId, ServerId, Timestamp, TransferId};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
@@ -106,6 +106,38 @@ impl Following {
     /// The latest progress, and to wait for the next.
     pub(crate) fn watch(&self) -> watch::Receiver<CopyProgress> {
         self.watch.clone()
+    }
+
+    /// The latest progress.
+    pub(crate) fn latest(&self) -> CopyProgress {
+        self.watch.borrow().clone()
+    }
+
+    /// What the end of the live copy says: a short one ends before its agents report anything.
+    pub(crate) fn precopied(&self, prediction: &FreezePrediction) {
+        self.settle(|progress| {
+            progress.round = progress.round.max(prediction.rounds);
+            progress.bytes_written = progress.bytes_written.max(prediction.bytes_live);
+            progress.predicted_freeze_ms = Some(prediction.predicted_freeze_ms);
+        });
+    }
+
+    /// What the receipt says: everything is there.
+    pub(crate) fn copied(&self, receipt: &CopyReceipt) {
+        self.settle(|progress| {
+            (progress.bytes_total, progress.files_total) = (receipt.bytes_total, receipt.files);
+            progress.files_done = receipt.files;
+            progress.bytes_read = progress.bytes_read.max(receipt.bytes_total);
+            progress.bytes_written = progress.bytes_written.max(receipt.bytes_live + receipt.bytes_frozen);
+            progress.bytes_sent = progress.bytes_sent.max(receipt.bytes_wire);
+            (progress.round, progress.eta_s) = (progress.round.max(receipt.rounds), 0);
+        });
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut CopyProgress)) {
+        if let Some(copy) = self.hub.copies().get(&self.id) {
+            copy.latest.send_modify(change);
+        }
     }
 }
 

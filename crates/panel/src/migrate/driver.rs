@@ -88,7 +88,7 @@ impl Driver {
             step: step.to_owned(),
             at,
         });
-        let latest = self.it.following.watch().borrow().clone();
+        let latest = self.it.following.latest();
         let mut tx = self.it.db.begin().await?;
         if latest != CopyProgress::default() {
             transfers::progress_set(&mut tx, self.it.transfer.id, &latest).await?;
@@ -138,8 +138,7 @@ impl Driver {
         let mut told = 0_u32;
         while progress.changed().await.is_ok() {
             let latest = progress.borrow_and_update().clone();
-            let body = serde_json::to_value(&latest).unwrap_or_default();
-            self.it.events.tell(self.news(None, "progress", body));
+            self.tell(&latest);
             if self.final_copy.swap(false, Ordering::Relaxed)
                 && let Err(error) = self.enter(&[Stage::Transferring]).await
             {
@@ -155,6 +154,12 @@ impl Driver {
         }
         // The sender lives as long as `following`, which we hold: not reached, and nothing to end for if it were.
         std::future::pending::<()>().await;
+    }
+
+    fn tell(&self, progress: &CopyProgress) {
+        // Numbers only: there is nothing in it that JSON cannot say.
+        let body = serde_json::to_value(progress).unwrap_or_default();
+        self.it.events.tell(self.news(None, "progress", body));
     }
 
     async fn write_progress(&self, progress: &CopyProgress) -> Result<(), DbError> {
@@ -243,6 +248,10 @@ fn ran(log: &Log) -> bool {
 impl Watcher for Driver {
     async fn recorded(&self, log: &Log, event: Option<&Event>) {
         self.frozen.send_replace(status::is_frozen(log));
+        if matches!(event, Some(Event::Done { step, .. }) if step == "precopy" || step == "final_copy") {
+            // Before the stage ends, so that whoever shows it ends with its last numbers.
+            self.tell(&self.it.following.latest());
+        }
         let is_start = matches!(event, Some(Event::Started { .. }));
         self.final_copy.store(is_start && status::is_final_copy(log), Ordering::Relaxed);
         if let Err(error) = self.show(log, event).await {

@@ -33,7 +33,10 @@ impl Step<Move> for Precopy {
             bandwidth_limit: it.transfer.options.bandwidth_limit,
         };
         match it.ask(call, self.name(), it.source(), action, it.while_progress(false)).await? {
-            Reply::Precopied { prediction } => to_output(&prediction),
+            Reply::Precopied { prediction } => {
+                it.following.precopied(&prediction);
+                to_output(&prediction)
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -76,6 +79,7 @@ impl Step<Move> for FinalCopy {
             );
             return Err(Failure::Undo(Cause::new("roots_differ", message)));
         }
+        it.following.copied(&receipt);
         let mut conn = it.db.acquire().await.map_err(db_failure)?;
         transfers::receipt_set(&mut conn, it.transfer.id, &receipt).await.map_err(db_failure)?;
         to_output(&receipt)
