@@ -138,13 +138,13 @@ impl Tree {
 
     fn walk_dir(&mut self, top: BorrowedFd<'_>, at: usize, scratch: &mut Vec<u8>) -> Result<()> {
         let path = self.path(at);
-        let dir = match sys::open_dir(top, &path) {
-            Ok(dir) => dir,
-            // Removed, or replaced by something else: the next walk sees what.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if at != 0 => return Ok(()),
+        let read = sys::open_dir(top, &path).and_then(|dir| read_names(&dir, scratch).map(|names| (dir, names)));
+        let (dir, mut names) = match read {
+            Ok(read) => read,
+            // Removed, before or after we opened it, or replaced by something else: the next walk sees what.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE) if at != 0 => return Ok(()),
             Err(e) => return Err(unreadable(&path, e)),
         };
-        let mut names = read_names(&dir, scratch).map_err(|e| unreadable(&path, e))?;
         names.sort_unstable();
         let first = index(self.entries.len())?;
         for name in names {

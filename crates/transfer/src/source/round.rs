@@ -144,8 +144,8 @@ fn read_all(reading: &Reading<'_>) -> Result<Vec<Seen>> {
                     Ok(all)
                 }
                 // Whoever was stopped by the other's failure did not fail.
-                (Err(Error::Cancelled), Err(e)) => Err(e),
-                (Err(e), _) | (Ok(_), Err(e)) => Err(e),
+                (Err(e), theirs) if !matches!(e, Error::Cancelled) || theirs.is_ok() => Err(e),
+                (_, theirs) => theirs,
             };
         }
         all
