@@ -5,7 +5,7 @@
 //! per server, so an implementation needs no locks between calls for the same server.
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 pub(crate) mod docker;
 #[cfg(test)]
 pub(crate) mod fake;

@@ -1,24 +1,24 @@
-//! The same steps with containers, where `BADGER_TEST_DOCKER` and `BADGER_TEST_IMAGE` name an engine and an image on it.
-//! Both agents share the engine: the hardest case for names and labels.
+//! The same steps with containers (`make test-docker`). Both agents share one engine: the hardest case for names and
+//! labels.
 
 use model::Timestamp;
 
 use super::*;
+use crate::runtime::contract::engine;
 
-async fn stage() -> Option<Stage> {
-    let (Ok(socket), Ok(image)) = (std::env::var("BADGER_TEST_DOCKER"), std::env::var("BADGER_TEST_IMAGE")) else {
-        return None;
-    };
+async fn stage() -> Stage {
+    let (socket, image) = engine();
     let stage = Stage::with(RuntimeConfig::Docker { socket, user: "1000:1000".to_owned() }, &image).await;
     for file in ["game.sh", "region.bin", "empty", "empty/dir"] {
         std::os::unix::fs::chown(stage.source_data().join(file), Some(1000), Some(1000)).unwrap();
     }
-    Some(stage)
+    stage
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Docker engine: make test-docker"]
 async fn a_server_in_a_container_moves_while_it_runs() {
-    let Some(stage) = stage().await else { return };
+    let stage = stage().await;
     stage.start().await;
     let root = stage.frozen_and_copied().await;
     stage.at_target("start_target", stage.start_target()).await.unwrap();
@@ -29,12 +29,12 @@ async fn a_server_in_a_container_moves_while_it_runs() {
     assert!(stage.source.is_clean());
     assert!(stage.source.node.around.runtime.list().await.unwrap().is_empty());
     assert_eq!(stage.target.status(stage.spec.id), ServerStatus::Running, "only the source's container went");
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Docker engine: make test-docker"]
 async fn an_abort_leaves_no_container() {
-    let Some(mut stage) = stage().await else { return };
+    let mut stage = stage().await;
     stage.start().await;
     stage.frozen_and_copied().await;
     stage.at_target("start_target", stage.start_target()).await.unwrap();
@@ -47,5 +47,4 @@ async fn an_abort_leaves_no_container() {
     stage.at_source("undo_fence_source", TransferAction::UnfenceSource { permit }).await.unwrap();
     stage.at_source("undo_stop_source", stage.resume(EPOCH + 2)).await.unwrap();
     stage.source.until(stage.spec.id, ServerStatus::Running).await;
-    stage.end().await;
 }

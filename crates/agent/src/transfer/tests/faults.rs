@@ -33,7 +33,6 @@ async fn a_server_that_is_there_already_is_not_touched() {
     assert_eq!(code(onto_itself), ErrorCode::Conflict);
     stage.at_source("undo_prepare_target", TransferAction::AbortTarget).await.unwrap();
     assert_eq!(stage.source.status(stage.spec.id), ServerStatus::Running);
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +47,6 @@ async fn an_undo_cuts_a_copy_short() {
     assert!(matches!(slow.await, Outcome::Err(AgentError { code: ErrorCode::Cancelled, .. })));
     stage.at_target("undo_prepare_target", TransferAction::AbortTarget).await.unwrap();
     assert!(stage.target.is_clean());
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +61,6 @@ async fn a_target_that_goes_away_is_unreachable_and_can_come_back() {
     stage.at_source("final_copy#2", stage.final_copy()).await.unwrap();
     stage.at_source("fence_source", TransferAction::FenceSource).await.unwrap();
     stage.at_target("start_target", stage.start_target()).await.unwrap();
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +73,6 @@ async fn nothing_starts_that_was_not_delivered() {
     let forged = TransferAction::StartTarget { permit: forged, start: true };
     assert_eq!(code(stage.at_target("start_target#2", forged).await), ErrorCode::BadPermit);
     assert!(!stage.target_data().join("game.sh").exists());
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +84,6 @@ async fn a_copy_of_a_server_that_was_not_stopped_is_refused() {
     assert_eq!(code(stage.at_source("audit", TransferAction::Audit).await), ErrorCode::Conflict);
     let retain = TransferAction::RetainSource { expires_at: Timestamp::MAX };
     assert_eq!(code(stage.at_source("release_source", retain).await), ErrorCode::Conflict);
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +96,6 @@ async fn a_lease_that_runs_out_during_the_last_copy_ends_it() {
     assert_eq!(code(stage.at_source("final_copy", slow).await), ErrorCode::LeaseLost);
     stage.source.until(stage.spec.id, ServerStatus::Running).await;
     assert_eq!(code(stage.at_source("fence_source", TransferAction::FenceSource).await), ErrorCode::LeaseLost);
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +107,6 @@ async fn a_game_that_does_not_come_up_is_unhealthy_with_its_last_words() {
     let error = stage.at_target("check_health", health()).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unhealthy);
     assert!(error.message.contains("no license found"), "{error}");
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,5 +121,4 @@ async fn a_port_that_answered_before_must_answer_again() {
     assert_eq!(code(stage.at_target("check_health", probe(300)).await), ErrorCode::Unhealthy);
     let _game = TcpListener::bind(free).unwrap();
     stage.at_target("check_health#2", probe(20_000)).await.unwrap();
-    stage.end().await;
 }

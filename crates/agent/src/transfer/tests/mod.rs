@@ -8,7 +8,8 @@ mod restarts;
 mod story;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use ::transfer::{Identity, Listener, OwnerMap, Ticket, tree_root};
 use model::agent_api::{AgentError, Door, ErrorCode, Outcome, Reply, Request, StepKey, TransferAction};
 use model::{Epoch, NodeId, Permit, ServerId, ServerSpec, ServerStatus, SystemClock, TransferId};
 use ring::rand::{SecureRandom, SystemRandom};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +92,40 @@ impl Side {
         let mut seen = self.node.server(server).unwrap().seen();
         let reached = seen.wait_for(|seen| seen.observation.status == status);
         tokio::time::timeout(PATIENCE, reached).await.unwrap().unwrap();
+    }
+}
+
+/// Ends its games, however the test ended.
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.node.around.shutdown.cancel();
+        match &self.runtime {
+            RuntimeConfig::Process => kill_games(&self.path("servers")),
+            RuntimeConfig::Docker { socket, .. } => remove_containers(socket, &self.key.fingerprint().to_string()),
+        }
+    }
+}
+
+fn kill_games(servers: &Path) {
+    for entry in fs::read_dir(servers).into_iter().flatten().flatten() {
+        let run = fs::read(entry.path().join("run.json")).unwrap_or_default();
+        let run: serde_json::Value = serde_json::from_slice(&run).unwrap_or_default();
+        let group = run["process"]["group"].as_i64().and_then(|group| Pid::from_raw(i32::try_from(group).ok()?));
+        if let Some(group) = group {
+            // An error: it has ended.
+            kill_process_group(group, Signal::KILL).ok();
+        }
+    }
+}
+
+fn remove_containers(socket: &str, agent: &str) {
+    let docker = |args: &[&str]| {
+        let output = Command::new("docker").args(["-H", socket]).args(args).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    };
+    let filter = format!("label=io.badgerpanel.agent={agent}");
+    for id in docker(&["ps", "-aq", "--filter", &filter]).split_whitespace() {
+        docker(&["rm", "-f", id]);
     }
 }
 
@@ -248,16 +284,6 @@ impl Stage {
         self.at_source("final_copy", self.final_copy()).await.unwrap();
         self.at_source("fence_source", TransferAction::FenceSource).await.unwrap();
     }
-
-    /// Ends the games, whatever became of them.
-    async fn end(self) {
-        for side in [&self.source, &self.target] {
-            if let Ok(server) = side.node.server(self.spec.id) {
-                server.kill().await.unwrap();
-                side.node.let_go(self.spec.id).await.unwrap();
-            }
-        }
-    }
 }
 
 /// Bytes that do not compress: a limit on bandwidth would mean nothing otherwise.
@@ -275,7 +301,7 @@ fn health() -> TransferAction {
     TransferAction::CheckHealth { tcp_probe: false, min_uptime_ms: 100, timeout_ms: 20_000 }
 }
 
-fn root_of(dir: &std::path::Path) -> String {
+fn root_of(dir: &Path) -> String {
     tree_root(dir, OwnerMap::Keep, &CancellationToken::new()).unwrap().root.to_string()
 }
 

@@ -15,7 +15,6 @@ async fn recorded_answers_survive_the_agent() {
     assert!(matches!(stopped, Reply::Stopped { was_running: true, .. }));
     stage.at_source("undo_stop_source", stage.resume(EPOCH)).await.unwrap();
     stage.source.until(stage.spec.id, ServerStatus::Running).await;
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +27,6 @@ async fn both_agents_die_after_the_copy_and_it_still_starts() {
     stage.at_target("check_health", health()).await.unwrap();
     let audited = stage.at_source("audit", TransferAction::Audit).await.unwrap();
     assert_eq!(audited, Reply::Audited { root });
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +46,6 @@ async fn a_start_that_was_half_done_is_finished() {
     stage.at_target("start_target", stage.start_target()).await.unwrap();
     stage.at_target("check_health", health()).await.unwrap();
     assert!(stage.target.names("staging").is_empty());
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +60,6 @@ async fn an_abort_reaches_a_target_that_was_away() {
     stage.target.restart().await;
     assert!(stage.target.node.server(stage.spec.id).is_err());
     assert_eq!(code(stage.at_target("start_target#2", stage.start_target()).await), ErrorCode::Cancelled);
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

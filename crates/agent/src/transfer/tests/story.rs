@@ -47,7 +47,6 @@ async fn a_running_server_moves_with_everything_it_has() {
     assert!(stage.source.path(&copy).join("data/game.sh").exists());
     stage.at_source("free_retained", TransferAction::FreeRetained).await.unwrap();
     assert!(!stage.source.path(&copy).exists());
-    stage.end().await;
 }
 
 fn check_receipt(receipt: &CopyReceipt) {
@@ -128,7 +127,6 @@ async fn from_every_point_there_is_a_way_back_that_leaves_nothing() {
         let seen = stage.source.node.server(id).unwrap().observation();
         assert_eq!((seen.epoch, seen.fenced), (Epoch(EPOCH + 2), false), "{point:?}");
         assert_eq!(code(stage.prepare_again().await), ErrorCode::Cancelled, "{point:?}: it comes too late");
-        stage.end().await;
     }
 }
 
@@ -152,7 +150,6 @@ async fn a_repeat_gets_the_recorded_answer() {
     };
     let again = stage.at_source("stop_source", stop()).await.unwrap();
     assert!(matches!(again, Reply::Stopped { was_running: true, ago_ms } if ago_ms >= first));
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,7 +159,6 @@ async fn two_that_ask_for_the_same_step_get_one_copy() {
     let (one, two) =
         tokio::join!(stage.at_source("precopy", stage.precopy(None)), stage.at_source("precopy", stage.precopy(None)));
     assert_eq!(one.unwrap(), two.unwrap());
-    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,5 +175,4 @@ async fn progress_is_told_while_it_is_made() {
         }
     }
     assert!(told > 0);
-    stage.end().await;
 }
