@@ -12,7 +12,7 @@ type Case = (usize, usize, Option<(usize, Fault, u32)>);
 
 fn cases() -> Vec<Case> {
     let mut cases = vec![];
-    for steps in 1..=3 {
+    for steps in 1..=4 {
         for pivot in 0..=steps {
             cases.push((steps, pivot, None));
             for step in 0..steps {
@@ -59,12 +59,12 @@ async fn every_crash_ends_where_the_uninterrupted_run_ends() {
         }
         sagas += 1;
     }
-    assert!(sagas > 80 && crashes > 2000, "{sagas} sagas, {crashes} crashes");
+    assert!(sagas > 100 && crashes > 3000, "{sagas} sagas, {crashes} crashes");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_at_every_point_rolls_back_or_comes_too_late() {
-    for steps in 1..=3 {
+    for steps in 1..=4 {
         for pivot in 0..=steps {
             let points = run(&Shared::new(steps), steps, pivot, &Cancel::new()).await.world.0.lock().unwrap().passed;
             for at in 1..=points {

@@ -12,8 +12,10 @@
 //! asserts that each of its faults fired.
 
 mod agent;
+mod effects;
 mod fault;
 mod random;
+mod rows;
 mod scene;
 mod time;
 mod tree;

@@ -8,6 +8,7 @@ use saga::{
     Call, Cancel, Cause, Event, Executor, Failure, MemoryStore, Rest, Retries, SagaId, Silent, Step, Store, StoreError,
 };
 use serde_json::Value;
+use tokio::sync::Notify;
 
 /// How a step fails, each time that it is attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub(crate) struct World {
     pub fuel: Option<u32>,
     pub passed: u32,
     pub crashed: bool,
+    pub death: Arc<Notify>,
     pub runs: Vec<(String, u32)>,
     pub cancel_at: Option<(u32, Cancel)>,
 }
@@ -55,6 +57,7 @@ impl Shared {
             fuel: None,
             passed: 0,
             crashed: false,
+            death: Arc::default(),
             runs: vec![],
             cancel_at: None,
         })))
@@ -70,7 +73,10 @@ impl Shared {
             {
                 cancel.request();
             }
-            world.crashed |= world.fuel == Some(0);
+            if world.fuel == Some(0) && !world.crashed {
+                world.crashed = true;
+                world.death.notify_one();
+            }
             world.fuel = world.fuel.map(|fuel| fuel.saturating_sub(1));
             world.crashed
         };
@@ -221,7 +227,6 @@ pub(crate) async fn run(world: &Shared, steps: usize, pivot: usize, cancel: &Can
 }
 
 async fn died(world: &Shared) {
-    while !world.0.lock().unwrap().crashed {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    let death = world.0.lock().unwrap().death.clone();
+    death.notified().await;
 }

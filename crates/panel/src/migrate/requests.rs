@@ -1,0 +1,211 @@
+//! What can be asked of migrations: start one, cancel one, free what one keeps.
+
+use std::sync::Arc;
+
+use model::agent_api::{AgentError, ErrorCode, Request, StepKey, TransferAction};
+use model::{AllocationId, CopyProgress, NodeId, Options, ServerId, Stage, TransferId, TransferState};
+use saga::{SagaId, Store};
+use tokio::time::timeout;
+
+use super::admission::{self, Refusal};
+use super::{Migrations, facts, steps, store_error};
+use crate::agent::CallError;
+use crate::db::allocations::{self, Allocation};
+use crate::db::saga_log::{SagaLog, saga_open};
+use crate::db::transfers::{self, Transfer};
+use crate::db::{DbError, nodes, servers};
+
+/// What a caller asks for.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    /// The server that is to move.
+    pub server_id: ServerId,
+    /// Where to.
+    pub target_node_id: NodeId,
+    /// Its address there; none to have one chosen: the same port if it is free, else the lowest.
+    pub allocation_id: Option<AllocationId>,
+    /// How.
+    pub options: Options,
+    /// Who asks.
+    pub requested_by: String,
+}
+
+/// Why a transfer was not started, or not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// Admission refused it.
+    #[error("refused")]
+    Refused(#[source] Refusal),
+    /// There is no such transfer.
+    #[error("there is no such transfer")]
+    NotFound,
+    /// Its state does not allow it; the message is for people.
+    #[error("{message}")]
+    Conflict {
+        /// Stable word.
+        code: &'static str,
+        /// What is and what to do.
+        message: String,
+    },
+    /// The agent that it takes is not there.
+    #[error("the agent of node {node} is not connected")]
+    AgentOffline {
+        /// Its name.
+        node: String,
+    },
+    /// The agent would not.
+    #[error("the agent refused")]
+    Agent(#[source] AgentError),
+    /// The database failed.
+    #[error("the database failed")]
+    Db(#[from] DbError),
+}
+
+impl Migrations {
+    /// Starts a transfer, or says why not. Two at once: one wins, the other finds the server locked.
+    pub async fn start(self: &Arc<Self>, request: &StartRequest) -> Result<Transfer, MigrateError> {
+        let transfer = self.accept(request).await?;
+        tracing::info!(transfer = %transfer.id, server = %transfer.server_id, "transfer accepted");
+        self.drive(transfer.clone()).await?;
+        Ok(transfer)
+    }
+
+    /// The row, the lock, the address and the promise to see it through: all in one transaction, or nothing.
+    async fn accept(&self, request: &StartRequest) -> Result<Transfer, MigrateError> {
+        let mut tx = self.db.begin().await?;
+        let (server, target) = (request.server_id, request.target_node_id);
+        let gathered = facts::gather(&mut tx, &*self.agents, server, target, request.allocation_id).await?;
+        let gathered = gathered.map_err(MigrateError::Refused)?;
+        let allocation = admission::admit(&gathered.facts).map_err(MigrateError::Refused)?;
+        let transfer = self.new_transfer(request, &gathered, &allocation);
+        transfers::transfer_insert(&mut tx, &transfer).await?;
+        servers::server_lock(&mut tx, server, &transfer.id.to_string()).await?;
+        transfers::transfer_show(&mut tx, transfer.id, TransferState::Queued).await?;
+        allocations::allocation_reserve(&mut tx, allocation.id, target, transfer.id).await?;
+        enter_first_stage(&mut tx, &transfer).await?;
+        saga_open(&mut tx, &SagaId(transfer.id.to_string())).await?;
+        tx.commit().await.map_err(DbError::from)?;
+        Ok(transfer)
+    }
+
+    fn new_transfer(&self, request: &StartRequest, about: &facts::Gathered, to: &Allocation) -> Transfer {
+        let from = about.server.primary.as_ref();
+        Transfer {
+            id: TransferId::new(),
+            server_id: about.server.id,
+            mode: request.options.mode,
+            state: TransferState::Queued,
+            stage: Stage::Preparing,
+            source_node_id: about.source.id,
+            target_node_id: about.target.id,
+            source_allocation_id: from.map(|primary| primary.id),
+            target_allocation_id: Some(to.id),
+            source_address: from.map(|primary| format!("{}:{}", primary.ip_address, primary.port)),
+            target_address: Some(format!("{}:{}", to.ip_address, to.port)),
+            options: request.options.clone(),
+            epoch: about.server.epoch,
+            reserved: about.server.limits,
+            progress: CopyProgress::default(),
+            receipt: None,
+            freeze_ms: None,
+            boot_ms: None,
+            failure: None,
+            cancel_requested: false,
+            retained_until: None,
+            retained_bytes: None,
+            requested_by: request.requested_by.clone(),
+            created_at: self.clock.now(),
+            finished_at: None,
+        }
+    }
+
+    /// Accepts a cancel: before the pivot, and while nothing is being taken back already.
+    pub async fn cancel(&self, id: TransferId) -> Result<Transfer, MigrateError> {
+        let transfer = self.get(id).await?;
+        let refused = |code, message: String| Err(MigrateError::Conflict { code, message });
+        match transfer.state {
+            TransferState::Cancelling => return Ok(transfer),
+            TransferState::RollingBack => {
+                return refused("transfer_rolling_back", "The transfer is being rolled back already.".into());
+            }
+            state if state.is_final() => {
+                return refused("transfer_finished", format!("The transfer is over ({}).", word(state)));
+            }
+            _ => {}
+        }
+        if self.is_past_pivot(id).await? {
+            let message = "The server runs on the target already. Wait for the end, then move it back.";
+            return refused("transfer_past_pivot", message.into());
+        }
+        match transfers::transfer_cancel(&mut *self.db.acquire().await?, id).await {
+            Ok(()) => {}
+            Err(DbError::Conflict) => {
+                return refused("transfer_finished", "The transfer came to its end meanwhile.".into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(cancel) = self.driven().get(&id) {
+            cancel.request();
+        }
+        self.get(id).await
+    }
+
+    async fn is_past_pivot(&self, id: TransferId) -> Result<bool, DbError> {
+        let log = SagaLog::new(self.db.clone(), self.clock.clone());
+        let events = log.load(&SagaId(id.to_string())).await.map_err(store_error)?;
+        let executor = steps::executor();
+        let log = executor.plan().fold(events);
+        let log = log.map_err(|error| DbError::Corrupt { column: "saga_log.event", why: error.to_string() })?;
+        Ok(executor.plan().is_past_pivot(&log))
+    }
+
+    /// Destroys the copy that the source keeps of a completed transfer. Again is the same.
+    pub async fn free_retained(&self, id: TransferId) -> Result<(), MigrateError> {
+        let transfer = self.get(id).await?;
+        if transfer.state != TransferState::Completed || transfer.retained_until.is_none() {
+            let message = "This transfer keeps no copy on its source: only a completed one does.".into();
+            return Err(MigrateError::Conflict { code: "nothing_retained", message });
+        }
+        if transfer.retained_bytes == Some(0) {
+            return Ok(());
+        }
+        let key = StepKey { transfer_id: id, step: "free_retained".to_owned(), epoch: transfer.epoch };
+        let request = Request::Transfer { key, server_id: transfer.server_id, action: TransferAction::FreeRetained };
+        let call = self.agents.call(transfer.source_node_id, request);
+        match timeout(self.pace.answer, call).await.unwrap_or(Err(CallError::Lost)) {
+            Ok(_) => {}
+            Err(CallError::Refused(error)) if error.code == ErrorCode::NotFound => {}
+            Err(CallError::Refused(error)) => return Err(MigrateError::Agent(error)),
+            Err(CallError::Offline | CallError::Lost) => {
+                let mut conn = self.db.acquire().await?;
+                let node = nodes::node_get(&mut conn, transfer.source_node_id).await?.name;
+                return Err(MigrateError::AgentOffline { node });
+            }
+        }
+        let now = self.clock.now();
+        Ok(transfers::retained_gone(&mut *self.db.acquire().await?, id, now).await?)
+    }
+
+    async fn get(&self, id: TransferId) -> Result<Transfer, MigrateError> {
+        match transfers::transfer_get(&mut *self.db.acquire().await?, id).await {
+            Ok(transfer) => Ok(transfer),
+            Err(DbError::NotFound) => Err(MigrateError::NotFound),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn word(state: TransferState) -> String {
+    match serde_json::to_value(state) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => format!("{state:?}"),
+    }
+}
+
+/// With its event: whoever follows the stream from the beginning sees every stage.
+async fn enter_first_stage(tx: &mut crate::db::Conn, transfer: &Transfer) -> Result<(), DbError> {
+    let (stage, at) = (transfer.stage, transfer.created_at);
+    transfers::stage_enter(tx, transfer.id, stage, at).await?;
+    let body = serde_json::json!({"state": transfer.state, "stage": stage, "label": stage.label()});
+    transfers::event_append(tx, transfer.id, "stage", &body, at).await.map(drop)
+}
