@@ -223,7 +223,7 @@ async fn docker_containers_install_publish_and_know_whose_they_are() {
 }
 
 async fn publishes_and_is_not_mistaken(ground: Ground, other: Arc<Containers>, port: u16) {
-    let listen = format!("IO::Socket::INET->new(Listen => 1, LocalPort => {port}) or die; sleep 60");
+    let listen = format!("my $s = IO::Socket::INET->new(Listen => 1, LocalPort => {port}) or die; sleep 60");
     let game =
         format!("echo ready; command -v nc && exec nc -l -p {port} -e cat; exec perl -MIO::Socket::INET -e '{listen}'");
     ground.install(&game).await;
