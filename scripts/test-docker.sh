@@ -20,7 +20,7 @@ main() {
   export BADGER_TEST_DOCKER_HOSTS
   # For tests that need only one.
   export BADGER_TEST_DOCKER=1 DOCKER_HOST=${BADGER_TEST_DOCKER_HOSTS%% *}
-  cargo test --locked --no-fail-fast -p agent -p badger -- --ignored docker
+  cargo test --locked --no-fail-fast -p agent -p badger --lib --test e2e -- --ignored docker
 }
 
 main "$@"

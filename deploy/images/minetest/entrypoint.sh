@@ -13,5 +13,6 @@ while [[ $command =~ \{\{([A-Za-z_][A-Za-z0-9_]*)\}\} ]]; do
 done
 
 printf ':%s$ %s\n' "$PWD" "$command"
-# The command line may quote its arguments, so a shell must read it; `exec` keeps it from staying in between.
-exec /bin/bash -c "exec $command"
+# The command line may quote its arguments and be a list of commands, so a shell must read it. It does not stay in
+# between: bash replaces itself with the last command it was given.
+exec /bin/bash -c "$command"
