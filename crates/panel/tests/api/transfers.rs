@@ -139,7 +139,10 @@ async fn the_call_of_the_products_page_moves_a_server() {
     assert_eq!(two.panel.get(&two.path()).await.ok(), end);
 
     let server = two.panel.get(&format!("/api/v1/admin/servers/{}", two.server)).await.ok();
-    assert_eq!((&server["epoch"], &server["locked"], &server["transfer_state"]), (&json!(2), &json!(false), &Value::Null));
+    assert_eq!(
+        (&server["epoch"], &server["locked"], &server["transfer_state"]),
+        (&json!(2), &json!(false), &Value::Null)
+    );
     assert_eq!(server["node_id"], json!(two.target.node));
     assert_eq!(server["allocation"]["id"], allocation["id"]);
     assert_eq!(actions(&two.target), ["prepare_target", "start_target", "check_health"]);
@@ -238,7 +241,9 @@ async fn of_two_starts_at_once_one_wins() {
 async fn a_cancel_takes_everything_back() {
     let two = two(hanging_at("precopy"), all_well()).await;
     let id = id_of(&two.start().await.accepted());
-    two.source.until_asked(|asked| matches!(asked, Request::Transfer { key, .. } if key.step == "precopy").then_some(())).await;
+    two.source
+        .until_asked(|asked| matches!(asked, Request::Transfer { key, .. } if key.step == "precopy").then_some(()))
+        .await;
     let cancel = format!("{}/cancel", at(&id));
     let answer = two.panel.post(&cancel, &json!({})).await.accepted();
     assert_eq!((&answer["cancel_requested"], &answer["id"]), (&json!(true), &json!(id)));
@@ -278,7 +283,8 @@ async fn events_tell_the_whole_story_and_go_on_where_a_client_left() {
     for expected in ["event: stage", "Copying while running", "event: log", "event: end", "\"state\":\"completed\""] {
         assert!(story.text.contains(expected), "{expected} in {}", story.text);
     }
-    let last: u64 = story.text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap().parse().unwrap();
+    let last: u64 =
+        story.text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap().parse().unwrap();
     let rest = two.panel.send("GET", &events, &[("Last-Event-ID", &(last - 1).to_string())], "").await;
     assert!(rest.text.contains("event: end") && !rest.text.contains("event: stage"), "{}", rest.text);
     assert_eq!(two.panel.send("GET", &events, &[("Last-Event-ID", &last.to_string())], "").await.status, 204);
@@ -290,7 +296,8 @@ async fn events_tell_the_whole_story_and_go_on_where_a_client_left() {
 async fn a_panel_that_restarts_goes_on_by_itself() {
     let two = two(hanging_at("final_copy"), all_well()).await;
     let id = id_of(&two.start().await.accepted());
-    let asked = |asked: &Request| matches!(asked, Request::Transfer { key, .. } if key.step == "final_copy").then_some(());
+    let asked =
+        |asked: &Request| matches!(asked, Request::Transfer { key, .. } if key.step == "final_copy").then_some(());
     two.source.until_asked(asked).await;
     let (source, target) = (two.source.node, two.target.node);
     let panel = Panel::start_in(two.panel.stop().await).await;
@@ -298,7 +305,11 @@ async fn a_panel_that_restarts_goes_on_by_itself() {
     let source = TestAgent::back(panel.address, source, &hello(None), all_well()).await;
     let _target = TestAgent::back(panel.address, target, &hello(None), all_well()).await;
     until_state(&panel, &id, "completed").await;
-    assert_eq!(actions(&source), ["final_copy", "fence_source", "audit", "release_source"], "what was done is not repeated");
+    assert_eq!(
+        actions(&source),
+        ["final_copy", "fence_source", "audit", "release_source"],
+        "what was done is not repeated"
+    );
 }
 
 #[tokio::test]
