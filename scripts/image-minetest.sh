@@ -65,6 +65,9 @@ main() {
   hash=$(source_hash)
   archive=$(cache_dir)/images/minetest-$hash.tar
   [ -s "$archive" ] || build "$archive" "$hash"
+  touch "$archive"
+  # What no checkout has used for a month goes.
+  find "$(dirname "$archive")" -name 'minetest-*.tar' -mtime +30 -delete
   for host in "$@"; do
     loaded "$host" "$hash" || docker -H "$host" load -q -i "$archive" >&2
   done
