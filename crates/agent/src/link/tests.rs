@@ -10,6 +10,7 @@ use model::NodeId;
 use model::agent_api::{ErrorCode, Hello, Notice, Outcome, Reply, ToAgent, ToPanel, VERSION, Welcome};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
@@ -210,6 +211,20 @@ async fn an_agent_that_was_forgotten_joins_again_with_a_new_token() {
     scene.accept().await.welcome(NodeId::new(), Signer::new().public()).await;
     scene.refuse(StatusCode::UNAUTHORIZED).await;
     assert_eq!(scene.accept().await.bearer, "Bearer bpe_token");
+    scene.end(agent).await;
+}
+
+#[tokio::test]
+async fn a_panel_behind_tls_that_is_none_is_waited_for() {
+    let mut scene = Scene::new().await;
+    scene.config.panel_url = scene.config.panel_url.replace("http:", "https:");
+    let agent = scene.agent();
+    for _ in 0..2 {
+        let (mut stream, _) = tokio::time::timeout(PATIENCE, scene.listener.accept()).await.unwrap().unwrap();
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(greeting[0], 22, "a TLS handshake");
+    }
     scene.end(agent).await;
 }
 

@@ -45,6 +45,9 @@ impl Task {
             _ => {}
         }
         self.ownership.check_open()?;
+        if self.start_again.is_some() {
+            return Err(conflict("it is about to be started again"));
+        }
         let was_running = self.is_live();
         let record = LeaseRecord { transfer, lease_ms, was_running, stopped_at: None, lost: false };
         disk::record(self.place.beside(LEASE), &record).await?;

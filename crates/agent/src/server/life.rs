@@ -117,10 +117,11 @@ impl Task {
         self.set_status(if asked { ServerStatus::Offline } else { ServerStatus::Crashed }).await;
         self.record_lease().await;
         if restart {
-            let outcome = self.begin().await;
-            for answer in resumed {
-                reply(answer, outcome.clone());
-            }
+            self.start_again().await;
+        }
+        let outcome = if self.is_live() { Ok(()) } else { Err(conflict("it ended, and cannot be started again yet")) };
+        for answer in resumed {
+            reply(answer, outcome.clone());
         }
     }
 
@@ -151,6 +152,7 @@ impl Task {
     }
 
     pub(super) async fn stop(&mut self, answer: Answer<()>) {
+        self.start_again = None;
         if !self.is_live() {
             return reply(answer, Ok(()));
         }
@@ -175,6 +177,7 @@ impl Task {
     }
 
     pub(super) async fn kill(&mut self, answer: Answer<()>) {
+        self.start_again = None;
         if !self.is_live() {
             return reply(answer, Ok(()));
         }

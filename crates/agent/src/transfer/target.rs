@@ -148,6 +148,10 @@ impl Transfer {
     pub(super) async fn start_target(&self, node: &Node, permit: Permit, start: bool) -> Result<Reply, AgentError> {
         node.around.permits.check(self.server, &permit)?;
         let Some(target) = self.record().target.clone() else { return Err(conflict("nothing is prepared here")) };
+        if permit.epoch != target.epoch {
+            let message = format!("epoch {} was prepared here, the permit is of {}", target.epoch, permit.epoch);
+            return Err(AgentError::new(ErrorCode::StaleEpoch, message));
+        }
         if !matches!(target.phase, Phase::Starting | Phase::Started) {
             self.await_delivery().await?;
             *self.door.lock().await = None;

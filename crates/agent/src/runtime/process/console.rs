@@ -22,9 +22,9 @@ use crate::runtime::lines::{LINE_BYTES, Lines};
 const ROTATE_AT: u64 = 8 << 20;
 /// Of a log that is longer, only so much of the end is read when the agent comes back.
 const HISTORY_BYTES: u64 = 256 << 10;
-/// While something happens, and while nothing does.
-const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
-const QUIET_AFTER: u32 = 500;
+/// While it probably boots, when the next line may say that it is up; and later.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+const QUICK_LOOKS: u32 = 1000;
 
 /// Makes a new, empty pipe: what was typed for the last run is not for this one.
 pub(super) fn make_input(path: &Path) -> io::Result<File> {
@@ -64,7 +64,7 @@ pub(super) fn last_lines(path: &Path) -> io::Result<Vec<String>> {
 /// Follows the log from byte `from` until nobody listens, or until `ended` and a last look after it.
 pub(super) async fn follow(path: PathBuf, from: u64, lines: mpsc::Sender<String>, ended: CancellationToken) {
     let mut follower = Follower { path, at: from, lines: Lines::default() };
-    let mut quiet = 0_u32;
+    let mut looks = 0_u32;
     while !lines.is_closed() {
         let last = ended.is_cancelled();
         let (back, mut news) = match look(follower).await {
@@ -75,7 +75,7 @@ pub(super) async fn follow(path: PathBuf, from: u64, lines: mpsc::Sender<String>
         if last {
             news.extend(follower.lines.take_rest());
         }
-        quiet = if news.is_empty() { quiet.saturating_add(1) } else { 0 };
+        looks = looks.saturating_add(1);
         for line in news {
             if lines.send(line).await.is_err() {
                 return;
@@ -84,7 +84,7 @@ pub(super) async fn follow(path: PathBuf, from: u64, lines: mpsc::Sender<String>
         if last {
             return;
         }
-        let pause = if quiet < QUIET_AFTER { LOOK_EVERY.0 } else { LOOK_EVERY.1 };
+        let pause = if looks < QUICK_LOOKS { LOOK_EVERY.0 } else { LOOK_EVERY.1 };
         ended.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 }

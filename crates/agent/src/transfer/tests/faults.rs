@@ -72,6 +72,8 @@ async fn nothing_starts_that_was_not_delivered() {
     let forged = Signer::new().permit(stage.spec.id, EPOCH + 1, stage.target.id);
     let forged = TransferAction::StartTarget { permit: forged, start: true };
     assert_eq!(code(stage.at_target("start_target#2", forged).await), ErrorCode::BadPermit);
+    let newer = TransferAction::StartTarget { permit: stage.permit(&stage.target, EPOCH + 2), start: true };
+    assert_eq!(code(stage.at_target("start_target#3", newer).await), ErrorCode::StaleEpoch);
     assert!(!stage.target_data().join("game.sh").exists());
 }
 
