@@ -36,8 +36,11 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Bytes between two looks at the bandwidth limit.
+/// Bytes between two looks at the bandwidth limit, where there is one.
 const SLICE: usize = 16 << 10;
+
+/// Bytes that are read from a socket at once, and encrypted before they are written.
+pub(crate) const SOCKET_BUFFER: usize = 256 << 10;
 
 /// A message and its raw bytes, encoded.
 #[derive(Debug)]
@@ -228,7 +231,8 @@ pub(crate) async fn write_frame(write: &mut (impl AsyncWrite + Unpin), frame: &F
         start.extend_from_slice(&u32::try_from(len).expect("bounded").to_le_bytes());
     }
     start.extend_from_slice(&frame.head);
-    for slice in start.chunks(SLICE).chain(frame.body.chunks(SLICE)) {
+    let slice = if meter.limit.is_some() { SLICE } else { SOCKET_BUFFER };
+    for slice in start.chunks(slice).chain(frame.body.chunks(slice)) {
         wait_for_turn(slice.len(), meter).await;
         write.write_all(slice).await?;
         meter.sent.fetch_add(slice.len() as u64, Relaxed);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::{
+    io::BufReader,
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     task::JoinHandle,
@@ -20,7 +21,7 @@ use super::door::Door;
 use crate::{
     error::{Error, Result},
     identity::{Fingerprint, Identity, Ticket},
-    link::{self, Frame, Meter},
+    link::{self, Frame, Meter, SOCKET_BUFFER},
     options::ReceiverConfig,
     tls,
     wire::{Failure, MAGIC, MAX_HELLO, ToReceiver, ToSource, VERSION},
@@ -33,7 +34,7 @@ const GREETING: Duration = Duration::from_secs(10);
 const STRANGERS: usize = 64;
 
 /// A connection that has shown its ticket.
-pub(super) type Connection = TlsStream<TcpStream>;
+pub(super) type Connection = TlsStream<BufReader<TcpStream>>;
 
 /// Accepts TLS connections and routes them by their ticket. One per agent. Dropping it closes it; doors that are open
 /// serve on the connections they have.
@@ -155,7 +156,9 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, doors: Doors, end:
 async fn greet(stream: TcpStream, acceptor: TlsAcceptor, doors: &Doors) -> Result<()> {
     timeout(GREETING, async {
         stream.set_nodelay(true).map_err(Error::Unreachable)?;
+        let stream = BufReader::with_capacity(SOCKET_BUFFER, stream);
         let mut stream = acceptor.accept(stream).await.map_err(Error::Unreachable)?;
+        stream.get_mut().1.set_buffer_limit(Some(SOCKET_BUFFER));
         match find_door(&mut stream, doors).await {
             Ok(inbox) => inbox.send(stream).await.map_err(|_| link::gone()),
             Err(e) => {

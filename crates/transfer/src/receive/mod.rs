@@ -17,6 +17,7 @@ mod hostile;
 mod judge;
 mod listener;
 mod metadata;
+mod reread;
 mod session;
 mod staging;
 mod target;

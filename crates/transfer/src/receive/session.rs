@@ -67,12 +67,11 @@ pub(super) fn receive(config: ReceiverConfig, link: &mut Link) -> Result<Complet
     let outcome = std::thread::scope(|scope| {
         let shared = &shared;
         let (tell, told) = mpsc::channel();
-        let (synced, reread) = mpsc::sync_channel(1);
-        let threads = [
+        let mut threads = vec![
             scope.spawn(move || stopping(shared, basis::tell(shared, &told))),
-            scope.spawn(move || stopping(shared, verify::sync(shared, &synced))),
-            scope.spawn(move || stopping(shared, verify::reread(shared, &reread))),
+            scope.spawn(move || stopping(shared, verify::sync(shared))),
         ];
+        threads.extend((0..verify::READERS).map(|_| scope.spawn(move || stopping(shared, verify::reread(shared)))));
         let applied = Applier::new(shared, tell).and_then(|applier| apply(shared, applier, link));
         let applied = stopping(shared, applied);
         shared.close();

@@ -1,11 +1,12 @@
 //! What the receiver knows of the tree: directories, names, and the inodes behind them. Nothing here touches the disk.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     ops::Range,
     sync::Arc,
 };
 
+use super::verify::Job;
 use crate::{
     error::{Error, Result},
     fold::Digest,
@@ -41,8 +42,10 @@ pub(super) struct Target {
 pub(super) struct Verifying {
     /// Somebody waits until everything is verified.
     pub(super) wanted: bool,
-    /// Batches between the two threads.
-    pub(super) in_flight: u32,
+    /// Durable, to be read.
+    pub(super) queue: VecDeque<Job>,
+    /// Jobs that are not done yet, in the queue or not.
+    pub(super) in_flight: usize,
     /// The session ends.
     pub(super) closed: bool,
 }

@@ -1,50 +1,31 @@
-//! Reads back what was written, from the disk: first everything is made durable, then it is dropped from the page
-//! cache, read and hashed. Runs behind the writing, so that the last pass finds only the last blocks unread.
+//! Sees to it that what was written is read back from the disk: first it is made durable, then read and hashed. Runs
+//! behind the writing, so that the last pass finds only the last blocks unread.
 
-use std::{
-    ops::Range,
-    os::fd::{AsFd, OwnedFd},
-    sync::mpsc,
-};
+use std::ops::Range;
 
-use rustix::{
-    fs::{Advice, Mode, OFlags, fadvise},
-    io::Errno,
-};
-
-use super::{
-    session::Shared,
-    target::{Target, shown},
-};
-use crate::{
-    audit::read_full,
-    error::{Error, Result},
-    hole,
-    leaf::{BLOCK, Leaf, block_len, blocks, leaf, zero_leaf},
-    store::Leaves,
-    sys,
-    walk::Stat,
-};
+use super::{reread::Reader, session::Shared, target::Target};
+use crate::{error::Result, leaf::BLOCK, store::Leaves};
 
 /// Blocks that are worth a round trip to the disk.
 pub(super) const BATCH: u64 = (64 << 20) / BLOCK as u64;
 
-/// Blocks that are read at once.
-const READ: usize = 128;
+/// Threads that read back. They wait for the disk more than they hash.
+pub(super) const READERS: usize = 3;
 
 /// Blocks of one file to read again.
 #[derive(Debug)]
 pub(super) struct Job {
-    object: u32,
-    path: Vec<u8>,
-    ranges: Vec<Range<u64>>,
-    leaves: Leaves,
-    size: u64,
+    pub(super) object: u32,
+    pub(super) path: Vec<u8>,
+    pub(super) ranges: Vec<Range<u64>>,
+    pub(super) leaves: Leaves,
+    pub(super) size: u64,
+    /// Of the tree when the path was looked up.
     structure: u64,
 }
 
-/// First thread: collects what was written and makes it durable.
-pub(super) fn sync(shared: &Shared, synced: &mpsc::SyncSender<Vec<Job>>) -> Result<()> {
+/// The thread that collects what was written and makes it durable.
+pub(super) fn sync(shared: &Shared) -> Result<()> {
     loop {
         let mut target = shared.target();
         let batch = loop {
@@ -59,10 +40,16 @@ pub(super) fn sync(shared: &Shared, synced: &mpsc::SyncSender<Vec<Job>>) -> Resu
             }
             target = shared.wait(target)?;
         };
-        target.verifying.in_flight += 1;
+        target.verifying.in_flight += batch.len();
         drop(target);
         shared.staging.sync()?;
-        synced.send(batch).map_err(|_| Error::Cancelled)?;
+        let mut target = shared.target();
+        // One batch is read while the next one is made durable, no more.
+        while !target.verifying.queue.is_empty() {
+            target = shared.wait(target)?;
+        }
+        target.verifying.queue.extend(batch);
+        shared.changed.notify_all();
     }
 }
 
@@ -78,7 +65,8 @@ fn collect(target: &mut Target) -> Vec<Job> {
         let object = target.objects.get_mut(&id).expect("ready");
         object.busy = true;
         let (mut ranges, leaves, size) = (std::mem::take(&mut object.unverified), object.leaves, object.size());
-        target.unverified_blocks -= ranges.iter().map(|r| r.end - r.start).sum::<u64>().min(target.unverified_blocks);
+        let blocks: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        target.unverified_blocks = target.unverified_blocks.saturating_sub(blocks);
         ranges.sort_unstable_by_key(|r| r.start);
         batch.push(Job { object: id, path, ranges: merged(ranges), leaves, size, structure });
     }
@@ -96,108 +84,46 @@ fn merged(sorted: Vec<Range<u64>>) -> Vec<Range<u64>> {
     merged
 }
 
-/// Second thread: reads batches back.
-pub(super) fn reread(shared: &Shared, synced: &mpsc::Receiver<Vec<Job>>) -> Result<()> {
-    let mut buffer = vec![0; READ * BLOCK];
-    while let Ok(batch) = synced.recv() {
-        for job in batch {
-            if shared.stop.is_cancelled() {
-                return Err(Error::Cancelled);
+/// A thread that reads back.
+pub(super) fn reread(shared: &Shared) -> Result<()> {
+    let mut reader = Reader::new(shared);
+    while let Some(job) = next_job(shared)? {
+        let verified = reader.file(&job)?;
+        let mut target = shared.target();
+        let structure = target.structure;
+        if let Some(object) = target.objects.get_mut(&job.object) {
+            object.busy = false;
+            object.hash = None;
+            if let Some(leaf) = verified.one {
+                object.leaves = Leaves::One(leaf);
             }
-            let verified = reread_file(shared, &job, &mut buffer)?;
-            let mut target = shared.target();
-            let structure = target.structure;
-            if let Some(object) = target.objects.get_mut(&job.object) {
-                object.busy = false;
-                object.hash = None;
-                if let Some(leaf) = verified.one {
-                    object.leaves = Leaves::One(leaf);
-                }
-            }
-            // Its name may have been given to another file while we read.
-            if !verified.found || structure != job.structure {
-                job.ranges.into_iter().for_each(|range| target.mark_unverified(job.object, range));
-            }
-            drop(target);
+        }
+        // Its name may have been given to another file while we read.
+        if !verified.found || structure != job.structure {
+            job.ranges.into_iter().for_each(|range| target.mark_unverified(job.object, range));
+        }
+        target.verifying.in_flight -= 1;
+        let idle = target.verifying.queue.is_empty();
+        drop(target);
+        if idle {
             shared.changed.notify_all();
         }
-        shared.target().verifying.in_flight -= 1;
-        shared.changed.notify_all();
     }
     Ok(())
 }
 
-#[derive(Default)]
-struct Verified {
-    found: bool,
-    one: Option<Leaf>,
-}
-
-fn reread_file(shared: &Shared, job: &Job, buffer: &mut [u8]) -> Result<Verified> {
-    let failed = |e| Error::io(shown(&job.path), e);
-    let file =
-        match sys::open_beneath(shared.staging.tree(), &job.path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Verified::default()),
-            Err(e) => return Err(failed(e)),
-        };
-    let stat = Stat::of_file(file.as_fd()).map_err(failed)?;
-    // This is what makes it a reading of the disk.
-    fadvise(&file, 0, None, Advice::DontNeed).map_err(failed)?;
-    let mut verified = Verified { found: true, one: None };
-    let end = blocks(stat.size.min(job.size));
-    for range in &job.ranges {
-        let range = range.start.min(end)..range.end.min(end);
-        let mut runs = Vec::new();
-        if stat.sparse {
-            hole::data_runs(file.as_fd(), range.clone(), |run| {
-                runs.push(run);
-                Ok::<_, Errno>(())
-            })
-            .map_err(failed)?;
-        } else {
-            runs.push(range.clone());
+/// None at the end of the session.
+fn next_job(shared: &Shared) -> Result<Option<Job>> {
+    let mut target = shared.target();
+    loop {
+        if let Some(job) = target.verifying.queue.pop_front() {
+            return Ok(Some(job));
         }
-        let mut next = range.start;
-        for run in runs {
-            note_hole(shared, job, next..run.start, &mut verified)?;
-            next = run.end;
-            reread_run(shared, job, &file, run, buffer, &mut verified)?;
+        if target.verifying.closed {
+            return Ok(None);
         }
-        note_hole(shared, job, next..range.end, &mut verified)?;
+        target = shared.wait(target)?;
     }
-    Ok(verified)
-}
-
-fn reread_run(
-    shared: &Shared,
-    job: &Job,
-    file: &OwnedFd,
-    run: Range<u64>,
-    buffer: &mut [u8],
-    verified: &mut Verified,
-) -> Result<()> {
-    let mut at = run.start;
-    while at < run.end {
-        let n = (run.end - at).min(READ as u64);
-        let buffer = &mut buffer[..usize::try_from(n).expect("small") * BLOCK];
-        let got = read_full(file, buffer, at * BLOCK as u64).map_err(|e| Error::io(shown(&job.path), e))?;
-        let leaves: Vec<Leaf> = buffer[..got].chunks(BLOCK).map(leaf).collect();
-        note(shared, job, at, &leaves, verified)?;
-        at += n;
-    }
-    Ok(())
-}
-
-fn note_hole(shared: &Shared, job: &Job, range: Range<u64>, verified: &mut Verified) -> Result<()> {
-    range.into_iter().try_for_each(|at| note(shared, job, at, &[zero_leaf(block_len(job.size, at))], verified))
-}
-
-fn note(shared: &Shared, job: &Job, at: u64, leaves: &[Leaf], verified: &mut Verified) -> Result<()> {
-    if let (Leaves::One(_), [leaf]) = (job.leaves, leaves) {
-        verified.one = Some(*leaf);
-    }
-    shared.store.write(&job.leaves, at, leaves)
 }
 
 /// Waits until everything written so far was read back.

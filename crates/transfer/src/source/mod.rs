@@ -18,20 +18,23 @@ mod state;
 use std::{fmt, io, path::Path, sync::Arc, time::Instant};
 
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::BufReader, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use self::state::{Session, State, Sums};
 use crate::{
     error::{Error, Result},
     identity::{Fingerprint, Identity, Ticket},
-    link::{self, Frame, Link, Meter},
+    link::{self, Frame, Link, Meter, SOCKET_BUFFER},
     options::{OwnerMap, SourceOptions},
     progress::Progress,
     report::{Receipt, RoundReport},
     tls,
     wire::{self, MAX_HELLO, ToReceiver, ToSource},
 };
+
+/// TLS reads records of 16 KiB; the socket is read in larger steps.
+type Connection = TlsStream<BufReader<TcpStream>>;
 
 /// A connection to a receiver, and what it has been told so far. After any failure but [`Error::Changed`] it is of no
 /// more use. Dropping the future of a call ends the copy.
@@ -142,11 +145,14 @@ fn spent() -> Error {
     Error::Protocol("this copy has failed before; connect again".to_owned())
 }
 
-async fn dial(address: &str, me: &Identity, peer: Fingerprint) -> Result<TlsStream<TcpStream>> {
+async fn dial(address: &str, me: &Identity, peer: Fingerprint) -> Result<Connection> {
     let stream = TcpStream::connect(address).await.map_err(Error::Unreachable)?;
     stream.set_nodelay(true).map_err(Error::Unreachable)?;
     let name = ServerName::try_from(tls::SERVER_NAME).expect("a valid name");
-    TlsConnector::from(tls::client(me, peer)?).connect(name, stream).await.map_err(tls_failed)
+    let stream = BufReader::with_capacity(SOCKET_BUFFER, stream);
+    let mut stream = TlsConnector::from(tls::client(me, peer)?).connect(name, stream).await.map_err(tls_failed)?;
+    stream.get_mut().1.set_buffer_limit(Some(SOCKET_BUFFER));
+    Ok(stream)
 }
 
 /// A peer that is not the one we want stays so; a broken connection does not.
@@ -157,11 +163,7 @@ fn tls_failed(e: io::Error) -> Error {
     }
 }
 
-async fn greet(
-    stream: &mut TlsStream<TcpStream>,
-    ticket: &Ticket,
-    options: &SourceOptions,
-) -> Result<(OwnerMap, bool)> {
+async fn greet(stream: &mut Connection, ticket: &Ticket, options: &SourceOptions) -> Result<(OwnerMap, bool)> {
     let hello = ToReceiver::Hello { magic: wire::MAGIC, version: wire::VERSION, ticket: ticket.bytes() };
     let said = link::write_frame(stream, &Frame::new(&hello, Vec::new()), &Meter::default()).await;
     said.map_err(tls_failed)?;
