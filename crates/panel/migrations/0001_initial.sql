@@ -70,6 +70,7 @@ CREATE TABLE servers (
     startup        TEXT NOT NULL,
     image          TEXT NOT NULL,
     environment    TEXT NOT NULL,                       -- JSON object of the egg's variables
+    install_error  TEXT,                                -- what the agent said, while status is install_failed
     created_at     BIGINT NOT NULL
 );
 CREATE INDEX servers_by_node ON servers (node_id);
@@ -93,8 +94,9 @@ CREATE TABLE transfers (
     mode                 TEXT NOT NULL,
     state                TEXT NOT NULL,
     stage                TEXT NOT NULL,
-    source_node_id       TEXT NOT NULL REFERENCES nodes (id),
-    target_node_id       TEXT NOT NULL REFERENCES nodes (id),
+    -- no references: history outlives nodes and allocations. A node that an unfinished transfer names is not deleted
+    source_node_id       TEXT NOT NULL,
+    target_node_id       TEXT NOT NULL,
     source_allocation_id TEXT,
     target_allocation_id TEXT,
     -- addresses as text, so that history stays readable when an allocation is gone

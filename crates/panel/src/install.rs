@@ -93,7 +93,7 @@ async fn load(app: &App, id: ServerId) -> Result<Option<(Server, Request)>, DbEr
 
 async fn installed(app: &App, id: ServerId) -> Result<(), DbError> {
     tracing::info!(server = %id, "installed");
-    let start = end(app, id, ServerStatus::Offline, "server.installed", &json!({})).await?;
+    let start = end(app, id, None, "server.installed", &json!({})).await?;
     if start && let Err(error) = crate::api::start_server(app, id).await {
         tracing::warn!(server = %id, code = error.code(), "the start after the installation failed");
     }
@@ -103,21 +103,21 @@ async fn installed(app: &App, id: ServerId) -> Result<(), DbError> {
 async fn failed(app: &App, id: ServerId, error: &AgentError) -> Result<(), DbError> {
     tracing::warn!(server = %id, code = ?error.code, error = error.message, "installation failed");
     let details = json!({"code": error.code, "message": error.message});
-    end(app, id, ServerStatus::InstallFailed, "server.install_failed", &details).await.map(|_| ())
+    end(app, id, Some(&error.message), "server.install_failed", &details).await.map(|_| ())
 }
 
-/// Ends the installation in the database. Answers whether the server is to be started now.
+/// Ends the installation in the database, well or with an error. Answers whether the server is to be started now.
 async fn end(
     app: &App,
     id: ServerId,
-    status: ServerStatus,
+    error: Option<&str>,
     action: &'static str,
     details: &serde_json::Value,
 ) -> Result<bool, DbError> {
     let mut tx = app.db.begin().await?;
-    servers::server_installed(&mut tx, id, status).await?;
+    servers::server_installed(&mut tx, id, error).await?;
     let start = servers::server_take_start(&mut tx, id).await?;
     audit::audit(&mut tx, app.now(), "panel", action, id, details).await?;
     tx.commit().await?;
-    Ok(start && status == ServerStatus::Offline)
+    Ok(start && error.is_none())
 }

@@ -22,6 +22,7 @@ pub mod link;
 pub mod migrate;
 pub mod permit;
 mod run;
+mod serve;
 
 pub use config::Config;
 pub use run::{StartError, router, run};

@@ -1,6 +1,5 @@
 //! Starting and ending a panel, top to bottom.
 
-use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,9 +22,10 @@ use crate::events::Hub;
 use crate::link::{self, Link, Registry};
 use crate::migrate::Migrations;
 use crate::permit::PermitSigner;
+use crate::serve::serve;
 use crate::{Config, api, install};
 
-/// How long requests that are being answered have to end at shutdown.
+/// How long work in the background has to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why a panel could not start, or ended badly.
@@ -40,9 +40,6 @@ pub enum StartError {
     /// It cannot listen.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
-    /// The listener failed while it ran.
-    #[error("the listener failed")]
-    Serve(#[source] io::Error),
 }
 
 /// Runs a panel until `shutdown` is cancelled. `ready` is called once with the bound address, when requests are
@@ -54,7 +51,7 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let Prepared { listener, address, app, link } = prepare(config, shutdown.clone()).await?;
     ready(address);
-    serve(listener, router(app.clone(), link), &shutdown).await?;
+    serve(listener, router(app.clone(), link), &shutdown).await;
     end(app).await;
     Ok(())
 }
@@ -125,24 +122,6 @@ fn assemble(
         shutdown: shutdown.clone(),
     };
     Ok((app, link))
-}
-
-/// Answers requests until the shutdown, then gives those that run a little time. Event streams have no end of their
-/// own: they are cut when it is up.
-async fn serve(listener: TcpListener, router: Router, shutdown: &CancellationToken) -> Result<(), StartError> {
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let mut serving = std::pin::pin!(serving.into_future());
-    let drained = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        ended = &mut serving => ended.map_err(StartError::Serve),
-        () = drained => {
-            tracing::info!("requests that still ran were cut");
-            Ok(())
-        }
-    }
 }
 
 async fn end(app: App) {

@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::ApiError;
 use crate::app::App;
 use crate::db::Paging;
+
+/// How long a client may take to send a body.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A JSON body. The `Content-Type` is not looked at: `curl -d` sends a form's, and nothing but JSON is understood here
 /// anyway. An empty body is `{}`. Unknown fields are refused where `T` says `deny_unknown_fields`.
@@ -28,7 +33,10 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let raw = Bytes::from_request(request, app).await.map_err(|error| match error.status() {
+        let read = timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await.map_err(|_| {
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not come to its end in time.")
+        })?;
+        let raw = read.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "payload_too_large",

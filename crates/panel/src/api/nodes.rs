@@ -282,7 +282,8 @@ async fn capacity(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>) -> R
 
 /// Removes a node.
 ///
-/// Its free allocations go with it. It must have no servers, and no transfer may name it.
+/// Its free allocations go with it, and its agent is not let in any more. It must have no servers, and no transfer that
+/// is not over may name it. Transfers that are over keep its id. Retained copies on it end at their time, by its agent.
 #[utoipa::path(delete, path = "/api/v1/admin/nodes/{id}", tag = "nodes", params(("id" = uuid::Uuid, Path)), responses(
     (status = 204, description = "Removed"),
     (status = 409, description = "`node_in_use`"),
@@ -294,7 +295,7 @@ async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>) -> Res
     nodes::node_delete(&mut tx, id).await.map_err(|error| match error {
         DbError::Conflict => ApiError::conflict(
             "node_in_use",
-            "Servers or transfers belong to this node. Move or delete its servers first.",
+            "The node has servers, or a transfer from or to it is not over. Move or delete its servers first.",
         ),
         error => error.into(),
     })?;

@@ -136,9 +136,17 @@ pub async fn allocations_of(conn: &mut Conn, server: ServerId) -> Result<Vec<All
 }
 
 /// A free allocation of `node`: one with `port` if there is one, else the lowest.
+///
+/// Two nodes may be on one machine and share its addresses. One that a server of such a neighbour has is the last
+/// choice: while that server runs, nobody else can listen there.
 pub async fn allocation_free(conn: &mut Conn, node: NodeId, port: Option<u16>) -> Result<Option<Allocation>, DbError> {
-    let sql = "SELECT * FROM allocations WHERE node_id = $1 AND server_id IS NULL AND reserved_by IS NULL
-               ORDER BY (CASE WHEN port = $2 THEN 0 ELSE 1 END), port, ip_address LIMIT 1";
+    let sql = "SELECT a.* FROM allocations a JOIN nodes n ON n.id = a.node_id
+               WHERE a.node_id = $1 AND a.server_id IS NULL AND a.reserved_by IS NULL
+               ORDER BY (CASE WHEN EXISTS (
+                   SELECT 1 FROM allocations b JOIN nodes m ON m.id = b.node_id
+                   WHERE b.ip_address = a.ip_address AND b.port = a.port AND b.server_id IS NOT NULL
+                   AND m.id <> n.id AND m.host = n.host
+               ) THEN 1 ELSE 0 END), (CASE WHEN a.port = $2 THEN 0 ELSE 1 END), a.port, a.ip_address LIMIT 1";
     let select = sqlx::query_as::<_, Row>(sql).bind(node.to_string()).bind(port.map_or(-1, i64::from));
     select.fetch_optional(conn).await?.map(Allocation::try_from).transpose()
 }

@@ -126,8 +126,15 @@ pub async fn nodes_page(
     Ok(Page { items, total: from_i64("nodes", total)? })
 }
 
-/// Removes a node and its allocations. [`DbError::Conflict`] while anything refers to it.
+/// Removes a node and its allocations. [`DbError::Conflict`] while it has a server or a transfer that is not over names
+/// it; those that are over keep its id as history.
 pub async fn node_delete(tx: &mut Conn, id: NodeId) -> Result<(), DbError> {
+    let sql = "SELECT COUNT(*) FROM transfers WHERE (source_node_id = $1 OR target_node_id = $1)
+               AND state NOT IN ('completed', 'rolled_back')";
+    let unfinished: i64 = sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(&mut *tx).await?;
+    if unfinished > 0 {
+        return Err(DbError::Conflict);
+    }
     let free = "DELETE FROM allocations WHERE node_id = $1 AND server_id IS NULL AND reserved_by IS NULL";
     sqlx::query(free).bind(id.to_string()).execute(&mut *tx).await?;
     let done = sqlx::query("DELETE FROM nodes WHERE id = $1").bind(id.to_string()).execute(tx).await?;

@@ -40,6 +40,8 @@ pub struct Server {
     pub image: String,
     /// Values of the egg's variables that differ from their defaults.
     pub environment: BTreeMap<String, String>,
+    /// Why it could not be installed, in the agent's words.
+    pub install_error: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its primary address.
@@ -75,6 +77,7 @@ struct Row {
     startup: String,
     image: String,
     environment: String,
+    install_error: Option<String>,
     created_at: i64,
     a_id: Option<String>,
     a_ip: Option<String>,
@@ -112,6 +115,7 @@ impl TryFrom<Row> for Server {
             startup: row.startup,
             image: row.image,
             environment: from_json("servers.environment", &row.environment)?,
+            install_error: row.install_error,
             created_at: from_ms("servers.created_at", row.created_at)?,
             primary,
         })
@@ -189,10 +193,12 @@ pub async fn servers_installing(conn: &mut Conn) -> Result<Vec<ServerId>, DbErro
     ids.iter().map(|id| parse("servers.id", id)).collect()
 }
 
-/// Ends an installation.
-pub async fn server_installed(conn: &mut Conn, id: ServerId, status: ServerStatus) -> Result<(), DbError> {
-    let update = sqlx::query("UPDATE servers SET status = $1 WHERE id = $2 AND status = 'installing'");
-    exactly_one(&update.bind(to_word("servers.status", &status)?).bind(id.to_string()).execute(conn).await?)
+/// Ends an installation: the server is offline, or `error` says why there is none.
+pub async fn server_installed(conn: &mut Conn, id: ServerId, error: Option<&str>) -> Result<(), DbError> {
+    let status = if error.is_some() { ServerStatus::InstallFailed } else { ServerStatus::Offline };
+    let sql = "UPDATE servers SET status = $1, install_error = $2 WHERE id = $3 AND status = 'installing'";
+    let update = sqlx::query(sql).bind(to_word("servers.status", &status)?).bind(error.map(str::to_owned));
+    exactly_one(&update.bind(id.to_string()).execute(conn).await?)
 }
 
 /// Remembers that a server is to be started once it is installed.

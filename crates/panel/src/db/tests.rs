@@ -82,3 +82,70 @@ async fn a_newer_schema_is_refused() {
     let error = Db::open_sqlite(&dir.path().join("a b%?#.db")).await.unwrap_err();
     assert!(matches!(error, DbError::Newer { found: 9999, known: 1 }), "{error}");
 }
+
+/// Rows of a kind, written by hand: what matters here is what other queries make of them.
+async fn rows(conn: &mut Conn, table: &str, columns: &str, values: &[&str]) {
+    for values in values {
+        let sql = format!("INSERT INTO {table} ({columns}) VALUES ({values})");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *conn).await.unwrap();
+    }
+}
+
+const NODE: &str = "id, name, memory_mb, disk_mb, cpu_percent, host, created_at";
+const SERVER: &str = "id, name, egg_id, node_id, epoch, status, memory_limit, disk_limit, cpu_limit, startup, image,
+                      environment, created_at";
+
+async fn a_server_on(conn: &mut Conn, node: model::NodeId) {
+    rows(conn, "eggs", "id, name, author, document, created_at", &["'e', 'e', 'e', '{}', 0"]).await;
+    let server = format!("'s', 's', 'e', '{node}', 1, 'offline', 0, 0, 0, '', '', '{{}}', 0");
+    rows(conn, "servers", SERVER, &[&server]).await;
+}
+
+#[tokio::test]
+async fn a_node_goes_once_its_transfers_are_over_and_they_keep_its_id() {
+    let (_dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    let (gone, stays) = (model::NodeId::new(), model::NodeId::new());
+    for node in [gone, stays] {
+        rows(&mut conn, "nodes", NODE, &[&format!("'{node}', '{node}', 0, 0, 0, 'h', 0")]).await;
+    }
+    a_server_on(&mut conn, stays).await;
+    let columns =
+        "id, server_id, mode, state, stage, source_node_id, target_node_id, options, epoch, memory_mb, disk_mb,
+                   cpu_percent, progress, requested_by, created_at";
+    let transfer =
+        format!("'t', 's', 'live', 'running', 'preparing', '{gone}', '{stays}', '{{}}', 1, 0, 0, 0, '{{}}', '', 0");
+    rows(&mut conn, "transfers", columns, &[&transfer]).await;
+    assert!(matches!(nodes::node_delete(&mut conn, gone).await, Err(DbError::Conflict)));
+    sqlx::query("UPDATE transfers SET state = 'completed'").execute(&mut *conn).await.unwrap();
+    assert!(matches!(nodes::node_delete(&mut conn, stays).await, Err(DbError::Conflict)), "it has a server");
+    nodes::node_delete(&mut conn, gone).await.unwrap();
+    let source: String =
+        sqlx::query_scalar("SELECT source_node_id FROM transfers").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(source, gone.to_string());
+}
+
+#[tokio::test]
+async fn an_address_that_a_neighbour_on_the_same_machine_uses_is_the_last_choice() {
+    let (_dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    let [here, beside, elsewhere] = std::array::from_fn(|_| model::NodeId::new());
+    for (node, host) in [(here, "h"), (beside, "h"), (elsewhere, "x")] {
+        rows(&mut conn, "nodes", NODE, &[&format!("'{node}', '{node}', 0, 0, 0, '{host}', 0")]).await;
+        for port in [25565, 25566] {
+            let values = format!("'{}', '{node}', '10.0.0.5', {port}", model::AllocationId::new());
+            rows(&mut conn, "allocations", "id, node_id, ip_address, port", &[&values]).await;
+        }
+    }
+    a_server_on(&mut conn, here).await;
+    let take = format!("UPDATE allocations SET server_id = 's' WHERE node_id = '{here}' AND port = 25565");
+    sqlx::query(sqlx::AssertSqlSafe(take)).execute(&mut *conn).await.unwrap();
+    for (node, port) in [(elsewhere, 25565), (beside, 25566)] {
+        let free = allocations::allocation_free(&mut conn, node, Some(25565)).await.unwrap().unwrap();
+        assert_eq!(free.port, port);
+    }
+    let last = format!("DELETE FROM allocations WHERE node_id = '{beside}' AND port = 25566");
+    sqlx::query(sqlx::AssertSqlSafe(last)).execute(&mut *conn).await.unwrap();
+    let free = allocations::allocation_free(&mut conn, beside, Some(25565)).await.unwrap().unwrap();
+    assert_eq!(free.port, 25565);
+}

@@ -114,6 +114,7 @@ mod tests {
             startup: "./run".to_owned(),
             image: "example.org/x".to_owned(),
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            install_error: None,
             created_at: Timestamp::UNIX_EPOCH,
             primary: None,
         }

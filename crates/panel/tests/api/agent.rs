@@ -33,7 +33,8 @@ pub(crate) fn hello(secret: Option<&str>) -> Hello {
     Hello {
         version: VERSION,
         software: "test".to_owned(),
-        host: "test-host".to_owned(),
+        // Each on a machine of its own.
+        host: format!("host-{}", NodeId::new()),
         runtime: RuntimeKind::Process,
         fingerprint: "ab".repeat(32),
         data_address: "127.0.0.1:8443".to_owned(),

@@ -33,7 +33,8 @@ async fn an_agent_enrols_once_and_comes_back_with_its_secret() {
     assert_eq!((agent.node.to_string().as_str(), agent.welcome.version), (id, VERSION));
     panel.until_node(id, "online").await;
     let shown = panel.get(&format!("/api/v1/admin/nodes/{id}")).await.ok();
-    assert_eq!((&shown["runtime"], &shown["host"]), (&json!("process"), &json!("test-host")));
+    assert_eq!(shown["runtime"], "process");
+    assert!(shown["host"].as_str().unwrap().starts_with("host-"), "{shown}");
     assert_eq!(shown["data_address"], "127.0.0.1:8443");
     assert!(shown["last_seen_at"].is_string());
     agent.cut().await;

@@ -145,7 +145,9 @@ async fn an_installation_that_fails_says_so_and_can_be_cleared_away() {
     let egg = panel.egg().await;
     let server = panel.post("/api/v1/admin/servers", &new_server(&egg, &node)).await.created();
     let id = server["id"].as_str().unwrap();
-    panel.until_status(id, "install_failed").await;
+    assert_eq!(server["install_error"], Value::Null);
+    let failed = panel.until_status(id, "install_failed").await;
+    assert_eq!(failed["install_error"], "no such image");
     let start = json!({"signal": "start"});
     panel.post(&format!("/api/v1/servers/{id}/power"), &start).await.error(409, "server_not_installed");
     panel.delete(&format!("/api/v1/admin/servers/{id}")).await.no_content();

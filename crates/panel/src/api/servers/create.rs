@@ -130,6 +130,7 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
         startup: new.startup.unwrap_or_else(|| egg.startup.clone()),
         image: new.docker_image.unwrap_or_else(|| egg.default_image().to_owned()),
         environment: new.environment,
+        install_error: None,
         created_at: now,
         primary: None,
     };

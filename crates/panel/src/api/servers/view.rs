@@ -58,6 +58,8 @@ pub(in crate::api) struct ServerView {
     environment: BTreeMap<String, String>,
     /// Its primary address.
     allocation: Option<AddressView>,
+    /// Why it could not be installed, while its status is `install_failed`.
+    install_error: Option<String>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -98,6 +100,7 @@ impl From<Server> for ServerView {
             startup: row.startup,
             docker_image: row.image,
             environment: row.environment,
+            install_error: row.install_error,
             allocation: row.primary.map(|primary| AddressView {
                 id: primary.id,
                 ip_address: primary.ip_address,
