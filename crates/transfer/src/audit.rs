@@ -67,7 +67,7 @@ pub fn tree_root(dir: &Path, owner: OwnerMap, cancel: &CancellationToken) -> Res
 /// Stats the whole tree. Blocks the thread.
 pub fn measure(dir: &Path) -> Result<Measure> {
     let top = sys::open_top(dir).map_err(|e| Error::io(dir, e))?;
-    Ok(sizes(&Tree::walk(top.as_fd(), &CancellationToken::new())?))
+    Ok(sizes(&Tree::walk_stats(top.as_fd(), &CancellationToken::new())?))
 }
 
 pub(crate) fn sizes(tree: &Tree) -> Measure {

@@ -61,6 +61,13 @@ pub(crate) struct Entry {
     extra: Option<Box<Extra>>,
 }
 
+/// How closely a walk looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    All,
+    Stats,
+}
+
 /// A walked tree. Entry 0 is the top.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
@@ -118,6 +125,15 @@ impl From<&Statx> for Stat {
 impl Tree {
     /// Walks what is below `top`. What vanishes meanwhile is not there.
     pub(crate) fn walk(top: BorrowedFd<'_>, cancel: &CancellationToken) -> Result<Self> {
+        Self::walk_for(Detail::All, top, cancel)
+    }
+
+    /// As [`Self::walk`], without extended attributes and targets of links. Their changes show in the ctime.
+    pub(crate) fn walk_stats(top: BorrowedFd<'_>, cancel: &CancellationToken) -> Result<Self> {
+        Self::walk_for(Detail::Stats, top, cancel)
+    }
+
+    fn walk_for(detail: Detail, top: BorrowedFd<'_>, cancel: &CancellationToken) -> Result<Self> {
         let mut tree = Self::default();
         let stat = Stat::of_file(top).map_err(|e| Error::io(".", e))?;
         let xattrs = read_xattrs(top, b"", b"")?;
@@ -129,14 +145,14 @@ impl Tree {
                 if cancel.is_cancelled() {
                     return Err(Error::Cancelled);
                 }
-                tree.walk_dir(top, at, &mut scratch)?;
+                tree.walk_dir(detail, top, at, &mut scratch)?;
             }
             at += 1;
         }
         Ok(tree)
     }
 
-    fn walk_dir(&mut self, top: BorrowedFd<'_>, at: usize, scratch: &mut Vec<u8>) -> Result<()> {
+    fn walk_dir(&mut self, detail: Detail, top: BorrowedFd<'_>, at: usize, scratch: &mut Vec<u8>) -> Result<()> {
         let path = self.path(at);
         let read = sys::open_dir(top, &path).and_then(|dir| read_names(&dir, scratch).map(|names| (dir, names)));
         let (dir, mut names) = match read {
@@ -148,7 +164,7 @@ impl Tree {
         names.sort_unstable();
         let first = index(self.entries.len())?;
         for name in names {
-            if let Some((stat, extra)) = look(dir.as_fd(), &path, &name)? {
+            if let Some((stat, extra)) = look(detail, dir.as_fd(), &path, &name)? {
                 let name_at = index(self.names.len())?;
                 self.names.extend_from_slice(&name);
                 let len = u16::try_from(name.len()).expect("NAME_MAX");
@@ -229,7 +245,12 @@ impl Entry {
 }
 
 /// Stat and rarities of one name; none if it vanished.
-fn look(dir: BorrowedFd<'_>, dir_path: &[u8], name: &[u8]) -> Result<Option<(Stat, Option<Box<Extra>>)>> {
+fn look(
+    detail: Detail,
+    dir: BorrowedFd<'_>,
+    dir_path: &[u8],
+    name: &[u8],
+) -> Result<Option<(Stat, Option<Box<Extra>>)>> {
     let gone = |e: Errno| e == Errno::NOENT;
     let failed = |e: Errno| unreadable(&sys::join(dir_path, name), e);
     let found = match statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS) {
@@ -242,6 +263,9 @@ fn look(dir: BorrowedFd<'_>, dir_path: &[u8], name: &[u8]) -> Result<Option<(Sta
         return Err(Error::cannot_carry(path, "another file system is mounted here; unmount it or move it out"));
     }
     let stat = Stat::from(&found);
+    if detail == Detail::Stats {
+        return Ok(Some((stat, None)));
+    }
     let target = match stat.kind() {
         FileType::Symlink => match rustix::fs::readlinkat(dir, name, Vec::new()) {
             Ok(target) => target.into_bytes(),

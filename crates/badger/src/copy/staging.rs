@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -17,8 +18,8 @@ pub(super) fn destination(to: &Path) -> Result<PathBuf> {
         if !real.is_dir() {
             bail!("{} exists and is not a directory", to.display());
         }
-        if real.parent().is_none() {
-            bail!("{} cannot be replaced; copy to a directory in it", to.display());
+        if is_mount_point(&real)? {
+            bail!("{} is a mount point and cannot be replaced; copy to a directory in it", to.display());
         }
         return Ok(real);
     }
@@ -32,6 +33,14 @@ pub(super) fn destination(to: &Path) -> Result<PathBuf> {
         Some(name) => Ok(real.join(name)),
         None => bail!("{} is no name for a directory", to.display()),
     }
+}
+
+/// The top of a file system: it has no name that could be given to another directory.
+fn is_mount_point(dir: &Path) -> Result<bool> {
+    let dev =
+        |path: &Path| path.metadata().map(|m| m.dev()).with_context(|| format!("cannot look at {}", path.display()));
+    let Some(parent) = dir.parent() else { return Ok(true) };
+    Ok(dev(dir)? != dev(parent)?)
 }
 
 /// The private directory for a destination.

@@ -99,8 +99,12 @@ fn take_over(from: BorrowedFd<'_>, path: &[u8], dir: &OwnedFd, name: &[u8], ours
     }
     let adopted = |borrowed, copied| Ok(Some(Adopted { size: stat.size, borrowed, copied }));
     if ours && stat.nlink == 1 {
-        renameat(&parent, base_name, dir, name).map_err(failed)?;
-        return adopted(false, false);
+        match renameat(&parent, base_name, dir, name) {
+            Ok(()) => return adopted(false, false),
+            // Its directory got a final mode that denies us.
+            Err(Errno::ACCESS | Errno::PERM) => {}
+            Err(e) => return Err(failed(e)),
+        }
     }
     if !ours {
         match linkat(&parent, base_name, dir, name, AtFlags::empty()) {

@@ -4,6 +4,7 @@
 //! staging/tree/    what the source has, as far as it is here
 //! staging/old/     what an earlier session left; taken over file by file
 //! staging/limbo/   inodes between two names, and files in the making
+//! staging/trash/   what still earlier sessions left; removed at the end, because somebody waits at the beginning
 //! ```
 
 use std::{
@@ -19,6 +20,7 @@ use rustix::{
 
 use crate::{
     error::{Error, Result},
+    identity::Ticket,
     publish::remove_tree,
     sys,
 };
@@ -53,10 +55,10 @@ impl Staging {
         sys::make_private_dir(path).map_err(failed)?;
         let lock = lock(path)?;
         let (tree, old, limbo) = (staging_tree(path), path.join("old"), path.join("limbo"));
-        remove_tree(&limbo)?;
+        throw_away(path, &limbo)?;
         sys::make_private_dir(&limbo).map_err(failed)?;
         if tree.exists() {
-            remove_tree(&old)?;
+            throw_away(path, &old)?;
             rustix::fs::rename(&tree, &old).map_err(failed)?;
         }
         sys::make_private_dir(&tree).map_err(failed)?;
@@ -88,8 +90,20 @@ impl Staging {
     /// Removes all but the tree.
     pub(super) fn clean_up(&self) -> Result<()> {
         remove_tree(&self.path.join("old"))?;
-        remove_tree(&self.path.join("limbo"))
+        remove_tree(&self.path.join("limbo"))?;
+        remove_tree(&self.path.join("trash"))
     }
+}
+
+/// Moves a part out of the way, if it is there.
+fn throw_away(staging: &Path, part: &Path) -> Result<()> {
+    if !part.exists() {
+        return Ok(());
+    }
+    let trash = staging.join("trash");
+    let moved =
+        sys::make_private_dir(&trash).and_then(|()| rustix::fs::rename(part, trash.join(Ticket::random().to_string())));
+    moved.map_err(|e| Error::io(part, e))
 }
 
 /// Locks the directory. A session that was cut off holds it until its threads have noticed.

@@ -71,7 +71,7 @@ impl Session {
         if let Some(id) = moved.first() {
             return Ok(Some(state.tree.shown(state.objects[id].entry as usize)));
         }
-        let now = Tree::walk(state.top.as_fd(), self.link.ended())?;
+        let now = Tree::walk_stats(state.top.as_fd(), self.link.ended())?;
         let barrier = state.barrier.expect("a pass has raised it").at;
         // Two changes within one tick of the clock look the same, so that a change at all is enough.
         let changed = (0..now.entries.len()).find(|at| now.entries[*at].stat.ctime >= barrier);

@@ -227,9 +227,9 @@ async fn metadata_that_changes_alone_arrives() {
             fs::write(top.join("dir/file"), noise(100_000, 1)).unwrap();
         },
         |top| {
+            rustix::fs::setxattr(top.join("dir"), "user.x", b"y", rustix::fs::XattrFlags::empty()).unwrap();
             fs::set_permissions(top.join("dir/file"), fs::Permissions::from_mode(0o400)).unwrap();
             fs::set_permissions(top.join("dir"), fs::Permissions::from_mode(0o555)).unwrap();
-            rustix::fs::setxattr(top.join("dir"), "user.x", b"y", rustix::fs::XattrFlags::empty()).unwrap();
         },
     )
     .await;
