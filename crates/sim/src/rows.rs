@@ -105,6 +105,7 @@ fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: b
         image: "example.org/sim".into(),
         environment: BTreeMap::new(),
         created_at: now,
+        install_error: None,
         primary: None,
     }
 }
