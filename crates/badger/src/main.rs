@@ -1,5 +1,6 @@
 //! The one executable: parse, run, report once.
 
+mod alone;
 mod cli;
 mod client;
 mod copy;

@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::alone::Alone;
 use crate::exit::Exit;
 use crate::output;
 
@@ -103,6 +104,7 @@ impl ParentArgs {
 /// Runs a panel until a signal.
 pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
     args.parent.apply()?;
+    let _alone = Alone::on(&args.data, 0o700)?;
     let config = panel::Config { listen: args.listen, data_dir: args.data, public_url: args.public_url };
     until_signal(async |shutdown| {
         let ready = |address| output::line(format!("listening on http://{address}"));
@@ -113,6 +115,7 @@ pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
 /// Runs a daemon until a signal.
 pub(crate) fn daemon(args: DaemonArgs) -> Result<Exit> {
     args.parent.apply()?;
+    let _alone = Alone::on(&args.data, 0o755)?;
     let runtime = match args.runtime {
         RuntimeName::Process => agent::RuntimeConfig::Process,
         RuntimeName::Docker => agent::RuntimeConfig::Docker { socket: args.docker_host, user: args.docker_user },
