@@ -5,7 +5,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::Client;
-use super::show::Column;
+use super::show::{Column, Named};
 use crate::exit::Exit;
 
 const LIST: &[Column] = &[
@@ -16,6 +16,8 @@ const LIST: &[Column] = &[
     ("ALIAS", "ip_alias"),
     ("SERVER", "server_id"),
 ];
+
+const NAMED: &[Named] = &[("node_id", "/admin/nodes"), ("server_id", "/admin/servers")];
 
 /// Verbs.
 #[derive(Subcommand, Debug)]
@@ -56,7 +58,7 @@ pub(crate) fn run(command: AllocationCommand, client: &Client) -> Result<Exit> {
                 Some(node) => format!("/admin/allocations?filter[node_id]={}", find(&node)?),
                 None => "/admin/allocations".to_owned(),
             };
-            client.show_list(&client.api.list(&path)?, LIST);
+            client.show_list(&client.with_names(client.api.list(&path)?, NAMED), LIST);
         }
         AllocationCommand::Create { node, alias, ip, ports } => {
             let mut body = json!({"node_id": find(&node)?, "ip_address": ip, "ports": ports});
@@ -64,7 +66,7 @@ pub(crate) fn run(command: AllocationCommand, client: &Client) -> Result<Exit> {
                 body["ip_alias"] = alias.into();
             }
             let made = client.api.post("/admin/allocations", &body)?;
-            client.show_list(made.as_array().map_or(&[], Vec::as_slice), LIST);
+            client.show_list(&client.with_names(made.as_array().cloned().unwrap_or_default(), NAMED), LIST);
         }
         AllocationCommand::Delete { id } => {
             let answer = client.api.delete(&format!("/admin/allocations/{id}"))?;

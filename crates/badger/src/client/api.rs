@@ -52,6 +52,10 @@ impl fmt::Display for Refusal {
                     }
                 }
                 Value::String(text) => write!(f, "\n  {field}: {text}")?,
+                Value::Object(facts) => {
+                    let facts: Vec<_> = facts.iter().map(|(name, fact)| format!("{fact} {name}")).collect();
+                    write!(f, "\n  {field}: {}", facts.join(", "))?;
+                }
                 other => write!(f, "\n  {field}: {other}")?,
             }
         }
@@ -89,10 +93,15 @@ impl Api {
         Ok(self.get_whole(path)?["data"].take())
     }
 
-    /// `GET path` of a document that may come with or without the envelope.
-    pub(crate) fn get_raw(&self, path: &str) -> Result<Value> {
-        let mut body = self.get_whole(path)?;
-        Ok(if body["success"] == true { body["data"].take() } else { body })
+    /// `GET path` of a document that comes without the envelope: its bytes as they are.
+    pub(crate) fn get_text(&self, path: &str) -> Result<String> {
+        let sent = self.agent.get(self.address(path)).header("Authorization", self.authorization()).call();
+        let mut response = sent.with_context(|| self.unreachable())?;
+        if !response.status().is_success() {
+            return Err(refusal(path, response).into());
+        }
+        let body = response.body_mut().with_config().limit(LARGEST_ANSWER_BYTES);
+        body.read_to_string().with_context(|| format!("the answer of {} broke off", self.url))
     }
 
     /// `GET path` for every page: all the items.
@@ -114,6 +123,13 @@ impl Api {
     /// `POST path`: the `data` of the answer.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let sent = self.agent.post(self.address(path)).header("Authorization", self.authorization()).send_json(body);
+        Ok(self.answer(path, sent)?["data"].take())
+    }
+
+    /// `POST path` of a document as it is: where the order of its fields has a meaning, it must not be read and written.
+    pub(crate) fn post_text(&self, path: &str, body: &str) -> Result<Value> {
+        let post = self.agent.post(self.address(path)).header("Authorization", self.authorization());
+        let sent = post.header("Content-Type", "application/json").send(body);
         Ok(self.answer(path, sent)?["data"].take())
     }
 
@@ -210,7 +226,7 @@ mod tests {
         let thread = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let (mut request, mut bytes) = (Vec::new(), [0; 4096]);
-            while !request.windows(4).any(|w| w == b"\r\n\r\n") {
+            while !is_whole(&request) {
                 let n = stream.read(&mut bytes).unwrap();
                 request.extend_from_slice(&bytes[..n]);
             }
@@ -219,6 +235,14 @@ mod tests {
             String::from_utf8(request).unwrap()
         });
         (api, thread)
+    }
+
+    fn is_whole(request: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(request);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        let head = head.to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        body.len() >= length.map_or(0, |length| length.parse().unwrap())
     }
 
     #[test]
@@ -231,14 +255,31 @@ mod tests {
     }
 
     #[test]
+    fn a_document_is_sent_and_got_as_it_is() {
+        // The first of an egg's images is its default one.
+        let egg = r#"{ "docker_images": {"Z": "first", "A": "second"} }"#;
+        let (api, asked) = panel("201 Created", r#"{"success": true, "data": {"id": "e"}}"#);
+        assert_eq!(api.post_text("/admin/eggs/import", egg).unwrap()["id"], "e");
+        let asked = asked.join().unwrap();
+        assert!(asked.ends_with(egg), "{asked}");
+        let (api, asked) = panel("200 OK", r#"{ "docker_images": {"Z": "first", "A": "second"} }"#);
+        assert_eq!(api.get_text("/admin/eggs/e/export").unwrap(), egg);
+        asked.join().unwrap();
+    }
+
+    #[test]
     fn a_refusal_shows_message_code_and_fields() {
         let (api, asked) = panel(
             "400 Bad Request",
-            r#"{"error": {"code": "validation_error", "message": "Not valid.", "details": {"name": ["is empty"]}}}"#,
+            r#"{"error": {"code": "validation_error", "message": "Not valid.", "details": {
+                "memory_mb": {"needed": 9, "available": 1}, "name": ["is empty"]}}}"#,
         );
         let refused = api.get("/x").unwrap_err();
         let refused = refused.downcast_ref::<Refusal>().unwrap();
-        assert_eq!(refused.to_string(), "Not valid. [400 validation_error]\n  name: is empty");
+        assert_eq!(
+            refused.to_string(),
+            "Not valid. [400 validation_error]\n  memory_mb: 1 available, 9 needed\n  name: is empty"
+        );
         asked.join().unwrap();
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
 use super::Client;
 use super::show::Column;
@@ -43,14 +43,13 @@ pub(crate) fn run(command: EggCommand, client: &Client) -> Result<Exit> {
         EggCommand::List => client.show_list(&client.api.list("/admin/eggs")?, LIST),
         EggCommand::Import { file } => {
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let document: Value =
-                serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-            let egg = client.api.post("/admin/eggs/import", &document)?;
+            serde_json::from_str::<IgnoredAny>(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+            let egg = client.api.post_text("/admin/eggs/import", &text)?;
             client.show_done(&egg, format!("{}  {}", super::field(&egg, "id"), super::field(&egg, "name")));
         }
         EggCommand::Export { egg } => {
-            let document = client.api.get_raw(&format!("/admin/eggs/{}/export", find(&egg)?))?;
-            output::line(serde_json::to_string_pretty(&document)?);
+            let document = client.api.get_text(&format!("/admin/eggs/{}/export", find(&egg)?))?;
+            output::line(document.trim_end());
         }
         EggCommand::Delete { egg } => {
             let answer = client.api.delete(&format!("/admin/eggs/{}", find(&egg)?))?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::show::Column;
+use super::show::{Column, Named};
 use super::transfer::StartArgs;
 use super::{Client, transfer};
 use crate::exit::Exit;
@@ -25,6 +25,7 @@ const SHOW: &[Column] = &[
     ("id", "id"),
     ("name", "name"),
     ("status", "status"),
+    ("because", "install_error"),
     ("transfer", "transfer_state"),
     ("locked", "locked"),
     ("node", "node_id"),
@@ -36,6 +37,8 @@ const SHOW: &[Column] = &[
     ("startup", "startup"),
     ("created", "created_at"),
 ];
+
+const NAMED: &[Named] = &[("node_id", "/admin/nodes")];
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -141,9 +144,9 @@ fn variable(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(command: ServerCommand, client: &Client) -> Result<Exit> {
     let find = |name: &str| client.resolve("/admin/servers", "server", name);
     match command {
-        ServerCommand::List => client.show_list(&client.api.list("/admin/servers")?, LIST),
+        ServerCommand::List => client.show_list(&client.with_names(client.api.list("/admin/servers")?, NAMED), LIST),
         ServerCommand::Show(it) => {
-            client.show_one(&client.api.get(&format!("/admin/servers/{}", find(&it.server)?))?, SHOW);
+            show(client, client.api.get(&format!("/admin/servers/{}", find(&it.server)?))?);
         }
         ServerCommand::Create(args) => create(*args, client)?,
         ServerCommand::Start(args) => power(client, &args, "start", &["running"])?,
@@ -186,8 +189,16 @@ fn create(args: CreateArgs, client: &Client) -> Result<()> {
         let wanted: &[&str] = if args.start { &["running"] } else { &["offline"] };
         server = wait_for_status(client, &super::field(&server, "id"), wanted, Duration::from_mins(30))?;
     }
-    client.show_one(&server, SHOW);
+    show(client, server);
     Ok(())
+}
+
+fn show(client: &Client, server: Value) {
+    let fields: Vec<Column> =
+        SHOW.iter().copied().filter(|(_, path)| *path != "install_error" || server[*path].is_string()).collect();
+    for server in client.with_names(vec![server], NAMED) {
+        client.show_one(&server, &fields);
+    }
 }
 
 fn power(client: &Client, args: &PowerArgs, signal: &str, wanted: &[&str]) -> Result<()> {
@@ -208,6 +219,9 @@ pub(crate) fn wait_for_status(client: &Client, id: &str, wanted: &[&str], patien
         let status = server["status"].as_str().context("the panel's server has no status")?;
         if wanted.contains(&status) {
             return Ok(server);
+        }
+        if let Some(error) = server["install_error"].as_str().filter(|_| status == "install_failed") {
+            bail!("the server could not be installed: {error}; `badger server delete {id}` clears it away");
         }
         if matches!(status, "install_failed" | "crashed") {
             bail!("the server is `{status}`; `badger server console {id}` shows its last lines");

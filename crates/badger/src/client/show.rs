@@ -1,5 +1,7 @@
 //! How answers are shown: tables and fields for people, JSON for programs.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use uuid::Uuid;
@@ -73,6 +75,34 @@ impl Client {
     }
 }
 
+/// Names for ids, so that people can read lists: the field at a path, and the list of what it is the id of. Programs get
+/// the ids, and so does whoever may not see that list; an id that is not in it any more stays an id.
+pub(crate) type Named = (&'static str, &'static str);
+
+impl Client {
+    /// `items` with names in the place of ids.
+    pub(crate) fn with_names(&self, mut items: Vec<Value>, named: &[Named]) -> Vec<Value> {
+        if self.json || items.is_empty() {
+            return items;
+        }
+        let mut lists: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for (path, list) in named {
+            let known = lists.entry(list).or_insert_with(|| self.api.list(list).unwrap_or_default());
+            for item in &mut items {
+                name_for_id(item, path, known);
+            }
+        }
+        items
+    }
+}
+
+fn name_for_id(item: &mut Value, path: &str, known: &[Value]) {
+    let Some(field) = item.pointer_mut(&format!("/{}", path.replace('.', "/"))) else { return };
+    if let Some(name) = known.iter().find(|one| one["id"] == *field).map(|one| one["name"].clone()) {
+        *field = name;
+    }
+}
+
 /// The field at `path` as people read it.
 pub(crate) fn field(item: &Value, path: &str) -> String {
     let value = path.split('.').fold(item, |value, name| &value[name]);
@@ -120,6 +150,16 @@ mod tests {
     fn a_table_is_aligned_and_has_no_trailing_space() {
         let rows = vec![vec!["größer".to_owned(), "x".to_owned()], vec!["a".to_owned(), "yy".to_owned()]];
         assert_eq!(table(vec!["A".into(), "B".into()], rows), ["A       B", "größer  x", "a       yy"]);
+    }
+
+    #[test]
+    fn an_id_becomes_a_name_where_the_name_is_known() {
+        let nodes = [json!({"id": "1", "name": "alpha"})];
+        let mut item = json!({"source": {"node_id": "1"}, "target": {"node_id": "2"}, "server_id": null});
+        for path in ["source.node_id", "target.node_id", "server_id", "nowhere.at.all"] {
+            name_for_id(&mut item, path, &nodes);
+        }
+        assert_eq!(item, json!({"source": {"node_id": "alpha"}, "target": {"node_id": "2"}, "server_id": null}));
     }
 
     #[test]

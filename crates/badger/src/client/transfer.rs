@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::show::Column;
+use super::show::{Column, Named};
 use super::watch::{self, Watched};
 use super::{Client, field};
 use crate::exit::Exit;
@@ -16,11 +16,15 @@ const LIST: &[Column] = &[
     ("SERVER", "server_id"),
     ("STATE", "state"),
     ("STAGE", "stage"),
-    ("FROM", "source.allocation"),
-    ("TO", "target.allocation"),
+    ("FROM", "source.node_id"),
+    ("TO", "target.node_id"),
+    ("ADDRESS", "target.allocation"),
     ("FREEZE MS", "freeze_ms"),
     ("CREATED", "created_at"),
 ];
+
+const NAMED: &[Named] =
+    &[("server_id", "/admin/servers"), ("source.node_id", "/admin/nodes"), ("target.node_id", "/admin/nodes")];
 
 /// Verbs.
 #[derive(Subcommand, Debug)]
@@ -99,7 +103,9 @@ enum StartName {
 /// Runs one.
 pub(crate) fn run(command: TransferCommand, client: &Client) -> Result<Exit> {
     match command {
-        TransferCommand::List => client.show_list(&client.api.list("/admin/transfers")?, LIST),
+        TransferCommand::List => {
+            client.show_list(&client.with_names(client.api.list("/admin/transfers")?, NAMED), LIST);
+        }
         TransferCommand::Show { id } => show(client, &client.api.get(&format!("/admin/transfers/{id}"))?),
         TransferCommand::Watch { id } => return follow(client, &id),
         TransferCommand::Cancel { id, wait } => {

@@ -41,6 +41,8 @@ fn label(stage: &str) -> String {
 fn counters(stage: &str, progress: &Value) -> String {
     let bytes = |name: &str| units::bytes(progress[name].as_u64().unwrap_or(0));
     match stage {
+        // A panel that has just started knows nothing yet.
+        "copying_while_running" if progress["bytes_total"] == 0 => String::new(),
         "copying_while_running" => {
             let rate = progress["rate_bytes_per_s"].as_u64().filter(|&rate| rate > 0);
             let freeze = progress["predicted_freeze_ms"].as_u64();
