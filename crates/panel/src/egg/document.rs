@@ -93,10 +93,19 @@ impl<'de> Deserialize<'de> for Images {
     }
 }
 
+/// What serde says, without the place: the field is named beside it.
+fn complaint(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((complaint, _)) if error.is_data() => complaint.to_owned(),
+        _ => text,
+    }
+}
+
 pub(super) fn read(text: &str) -> Result<Egg, EggError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let document: Document = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| EggError::new(path(&error.path().to_string()), error.into_inner().to_string()))?;
+        .map_err(|error| EggError::new(path(&error.path().to_string()), complaint(&error.into_inner())))?;
     json.end().map_err(|error| EggError::new("egg", error.to_string()))?;
     let version = document.meta.version.clone().unwrap_or_default();
     if !matches!(version.as_str(), "PTDL_v1" | "PTDL_v2") {
