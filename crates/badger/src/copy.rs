@@ -49,7 +49,7 @@ pub(crate) struct CopyArgs {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
     /// Receive one copy after another instead of one
-    #[arg(long, requires = "listen")]
+    #[arg(long, requires = "listen", conflicts_with = "to")]
     serve: bool,
     /// Keep copying until a line on standard input or SIGUSR1 says finish
     #[arg(long, conflicts_with = "listen")]
