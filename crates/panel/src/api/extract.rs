@@ -34,7 +34,11 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let read = timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await.map_err(|_| {
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not come to its end in time.")
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                "The body did not come to its end within 30 seconds. Send the request again.",
+            )
         })?;
         let raw = read.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
