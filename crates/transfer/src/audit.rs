@@ -14,8 +14,9 @@ use crate::{
     leaf::{BLOCK, ContentHash, block_len, blocks, leaf, zero_leaf},
     options::OwnerMap,
     report::TreeRoot,
+    stat::Stat,
     sys,
-    walk::{Stat, Tree, unreadable},
+    walk::{Tree, unreadable},
 };
 
 /// Blocks that are read at once.

@@ -16,6 +16,7 @@ mod rate;
 mod receive;
 mod report;
 mod source;
+mod stat;
 mod store;
 mod sys;
 mod tls;

@@ -4,42 +4,25 @@
 //! one range, parents come before children, and the order is the same wherever the tree is.
 
 use std::{
+    collections::HashMap,
     mem::MaybeUninit,
+    ops::Range,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, RawDir, Statx, StatxAttributes, StatxFlags, makedev, statx},
+    fs::{AtFlags, FileType, RawDir, StatxAttributes, StatxFlags, statx},
     io::Errno,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
+    stat::Stat,
     sys::{self, Stamp},
     xattr::{self, Xattrs},
 };
-
-/// What the kernel says about one inode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) dev: u64,
-    pub(crate) ino: u64,
-    pub(crate) size: u64,
-    pub(crate) rdev: u64,
-    pub(crate) mtime: Stamp,
-    pub(crate) ctime: Stamp,
-    /// Type and permissions.
-    pub(crate) mode: u32,
-    pub(crate) nlink: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    /// Fewer blocks than its size needs: there may be holes.
-    pub(crate) sparse: bool,
-    /// Bytes on the disk.
-    pub(crate) allocated: u64,
-}
 
 /// What only few paths have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,10 +45,56 @@ pub(crate) struct Entry {
 }
 
 /// How closely a walk looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detail {
+#[derive(Clone, Copy, Debug)]
+enum Detail<'a> {
     All,
     Stats,
+    News { before: &'a Tree, since: Stamp },
+}
+
+/// Where the directories of a walk are in the walk before.
+struct Known<'a> {
+    detail: Detail<'a>,
+    /// Per entry; only with [`Detail::News`].
+    old: HashMap<usize, usize>,
+}
+
+impl<'a> Known<'a> {
+    fn new(detail: Detail<'a>) -> Self {
+        let has_top = matches!(detail, Detail::News { before, .. } if !before.entries.is_empty());
+        Self { detail, old: if has_top { HashMap::from([(0, 0)]) } else { HashMap::new() } }
+    }
+
+    /// What the directory `at` had before.
+    fn children(&mut self, at: usize) -> Range<usize> {
+        match (self.detail, self.old.remove(&at)) {
+            (Detail::News { before, .. }, Some(old)) => before.children(old),
+            _ => 0..0,
+        }
+    }
+
+    /// Takes `name` out of `theirs`; both are sorted.
+    fn find(&self, theirs: &mut Range<usize>, name: &[u8]) -> Option<usize> {
+        let Detail::News { before, .. } = self.detail else { return None };
+        while theirs.start < theirs.end && before.name(theirs.start) < name {
+            theirs.start += 1;
+        }
+        let found = theirs.start;
+        (found < theirs.end && before.name(found) == name).then_some(found)
+    }
+
+    fn note(&mut self, at: usize, before: Option<usize>) {
+        if let (Detail::News { before: tree, .. }, Some(old)) = (self.detail, before)
+            && tree.entries[old].stat.is_dir()
+        {
+            self.old.insert(at, old);
+        }
+    }
+}
+
+/// The same inode, and nothing about it has changed for long enough to be sure.
+fn is_old(before: &Stat, now: &Stat, since: Stamp) -> bool {
+    before.inode() == now.inode() && before.mode == now.mode && before.ctime == now.ctime && now.ctime < since
 }
 
 /// A walked tree. Entry 0 is the top.
@@ -75,57 +104,22 @@ pub(crate) struct Tree {
     names: Vec<u8>,
 }
 
-impl Stat {
-    /// What must be the same for the content to be the same, as far as a stat can tell.
-    pub(crate) fn version(&self) -> (u64, u64, u64, Stamp, Stamp) {
-        (self.dev, self.ino, self.size, self.mtime, self.ctime)
-    }
-
-    pub(crate) fn kind(&self) -> FileType {
-        FileType::from_raw_mode(self.mode)
-    }
-
-    pub(crate) fn is_dir(&self) -> bool {
-        self.kind() == FileType::Directory
-    }
-
-    pub(crate) fn is_file(&self) -> bool {
-        self.kind() == FileType::RegularFile
-    }
-
-    pub(crate) fn inode(&self) -> (u64, u64) {
-        (self.dev, self.ino)
-    }
-
-    pub(crate) fn of_file(fd: BorrowedFd<'_>) -> rustix::io::Result<Self> {
-        Ok(Self::from(&statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?))
-    }
-}
-
-impl From<&Statx> for Stat {
-    fn from(x: &Statx) -> Self {
-        let stamp = |t: rustix::fs::StatxTimestamp| Stamp { sec: t.tv_sec, nsec: t.tv_nsec };
-        Self {
-            dev: makedev(x.stx_dev_major, x.stx_dev_minor),
-            ino: x.stx_ino,
-            size: x.stx_size,
-            rdev: makedev(x.stx_rdev_major, x.stx_rdev_minor),
-            mtime: stamp(x.stx_mtime),
-            ctime: stamp(x.stx_ctime),
-            mode: x.stx_mode.into(),
-            nlink: x.stx_nlink,
-            uid: x.stx_uid,
-            gid: x.stx_gid,
-            sparse: x.stx_blocks.saturating_mul(512) < x.stx_size,
-            allocated: x.stx_blocks.saturating_mul(512),
-        }
-    }
-}
-
 impl Tree {
     /// Walks what is below `top`. What vanishes meanwhile is not there.
     pub(crate) fn walk(top: BorrowedFd<'_>, cancel: &CancellationToken) -> Result<Self> {
         Self::walk_for(Detail::All, top, cancel)
+    }
+
+    /// As [`Self::walk`]. What was the same inode at the same path in `before`, and has not changed since, keeps its
+    /// attributes and its link's target without another look. `since` is older than that walk: a stamp before it
+    /// cannot be that of a change that the walk missed.
+    pub(crate) fn walk_again(
+        top: BorrowedFd<'_>,
+        before: &Self,
+        since: Stamp,
+        cancel: &CancellationToken,
+    ) -> Result<Self> {
+        Self::walk_for(Detail::News { before, since }, top, cancel)
     }
 
     /// As [`Self::walk`], without extended attributes and targets of links. Their changes show in the ctime.
@@ -133,26 +127,28 @@ impl Tree {
         Self::walk_for(Detail::Stats, top, cancel)
     }
 
-    fn walk_for(detail: Detail, top: BorrowedFd<'_>, cancel: &CancellationToken) -> Result<Self> {
+    fn walk_for(detail: Detail<'_>, top: BorrowedFd<'_>, cancel: &CancellationToken) -> Result<Self> {
         let mut tree = Self::default();
         let stat = Stat::of_file(top).map_err(|e| Error::io(".", e))?;
-        let xattrs = read_xattrs(top, b"", b"")?;
+        // With a dot behind it, so that the directory is meant and not the link in /proc.
+        let xattrs = xattr::read(&sys::via_proc(top, b".")).map_err(|e| unreadable(b"", e))?;
         tree.entries.push(Entry::new(0, (0, 0), stat, extra(xattrs, Vec::new())));
         let mut scratch = Vec::with_capacity(32 << 10);
+        let mut known = Known::new(detail);
         let mut at = 0;
         while at < tree.entries.len() {
             if tree.entries[at].stat.is_dir() {
                 if cancel.is_cancelled() {
                     return Err(Error::Cancelled);
                 }
-                tree.walk_dir(detail, top, at, &mut scratch)?;
+                tree.walk_dir(&mut known, top, at, &mut scratch)?;
             }
             at += 1;
         }
         Ok(tree)
     }
 
-    fn walk_dir(&mut self, detail: Detail, top: BorrowedFd<'_>, at: usize, scratch: &mut Vec<u8>) -> Result<()> {
+    fn walk_dir(&mut self, known: &mut Known<'_>, top: BorrowedFd<'_>, at: usize, scratch: &mut Vec<u8>) -> Result<()> {
         let path = self.path(at);
         let read = sys::open_dir(top, &path).and_then(|dir| read_names(&dir, scratch).map(|names| (dir, names)));
         let (dir, mut names) = match read {
@@ -163,8 +159,11 @@ impl Tree {
         };
         names.sort_unstable();
         let first = index(self.entries.len())?;
+        let mut theirs = known.children(at);
         for name in names {
-            if let Some((stat, extra)) = look(detail, dir.as_fd(), &path, &name)? {
+            let before = known.find(&mut theirs, &name);
+            if let Some((stat, extra)) = look(known.detail, before, dir.as_fd(), &path, &name)? {
+                known.note(self.entries.len(), before);
                 let name_at = index(self.names.len())?;
                 self.names.extend_from_slice(&name);
                 let len = u16::try_from(name.len()).expect("NAME_MAX");
@@ -196,7 +195,7 @@ impl Tree {
         &self.names[entry.name_at as usize..][..entry.name_len.into()]
     }
 
-    pub(crate) fn children(&self, at: usize) -> std::ops::Range<usize> {
+    pub(crate) fn children(&self, at: usize) -> Range<usize> {
         let entry = &self.entries[at];
         let first = entry.first_child as usize;
         first..first + entry.child_count as usize
@@ -246,7 +245,8 @@ impl Entry {
 
 /// Stat and rarities of one name; none if it vanished.
 fn look(
-    detail: Detail,
+    detail: Detail<'_>,
+    before_at: Option<usize>,
     dir: BorrowedFd<'_>,
     dir_path: &[u8],
     name: &[u8],
@@ -263,8 +263,12 @@ fn look(
         return Err(Error::cannot_carry(path, "another file system is mounted here; unmount it or move it out"));
     }
     let stat = Stat::from(&found);
-    if detail == Detail::Stats {
-        return Ok(Some((stat, None)));
+    match (detail, before_at) {
+        (Detail::Stats, _) => return Ok(Some((stat, None))),
+        (Detail::News { before, since }, Some(at)) if is_old(&before.entries[at].stat, &stat, since) => {
+            return Ok(Some((stat, before.entries[at].extra.clone())));
+        }
+        _ => {}
     }
     let target = match stat.kind() {
         FileType::Symlink => match rustix::fs::readlinkat(dir, name, Vec::new()) {
@@ -281,12 +285,6 @@ fn look(
         Err(e) => return Err(failed(e)),
     };
     Ok(Some((stat, extra(xattrs, target))))
-}
-
-fn read_xattrs(dir: BorrowedFd<'_>, dir_path: &[u8], name: &[u8]) -> Result<Xattrs> {
-    // With a trailing dot, so that the directory itself is meant and not the link in /proc.
-    let name = if name.is_empty() { b"." } else { name };
-    xattr::read(&sys::via_proc(dir, name)).map_err(|e| unreadable(dir_path, e))
 }
 
 fn extra(xattrs: Xattrs, target: Vec<u8>) -> Option<Box<Extra>> {

@@ -22,9 +22,9 @@ use crate::{
     error::{Error, Result},
     leaf::{BLOCK, Leaf, blocks, leaf},
     link::Frame,
+    stat::Stat,
     store::Leaves,
     sys,
-    walk::Stat,
     wire::ToSource,
 };
 

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    stat::Stat,
     sys,
-    walk::Stat,
     wire::{Kind, Meta, TOP},
     xattr,
 };

@@ -17,9 +17,9 @@ use crate::{
     error::{Error, Result},
     hole,
     leaf::{BLOCK, Leaf, block_len, blocks, leaf, zero_leaf},
+    stat::Stat,
     store::Leaves,
     sys,
-    walk::Stat,
 };
 
 /// Blocks that are read at once.

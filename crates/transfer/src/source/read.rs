@@ -25,9 +25,10 @@ use crate::{
     leaf::{ABSENT, BLOCK, Leaf, block_len, leaf, zero_leaf},
     link::Sender,
     progress::Progress,
+    stat::Stat,
     store::Leaves,
     sys,
-    walk::{Stat, unreadable},
+    walk::unreadable,
 };
 
 /// Blocks that a worker takes at once. A large file is shared between workers, and a small one is not split.

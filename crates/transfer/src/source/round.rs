@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     inbox::{self, Answers},
     outbox::{OpSink, Totals},
@@ -52,7 +54,7 @@ impl Session {
             sys::next_coarse_tick();
         }
         let before = self.state.barrier.replace(Barrier::raise(&self.state.top)?);
-        let tree = Tree::walk(self.state.top.as_fd(), self.link.ended())?;
+        let tree = self.state.walk(before.as_ref(), self.link.ended())?;
         let walk = started.elapsed();
         let size = self.begin(&tree)?;
         self.state.announce(tree, &mut OpSink::new(self.link.sender(), &totals))?;
@@ -175,6 +177,15 @@ fn end(round: u32, pass: Pass, totals: &Totals) -> End {
 }
 
 impl State {
+    /// A walk that does not look again at what has not changed since the previous round's barrier.
+    fn walk(&self, before: Option<&Barrier>, stop: &CancellationToken) -> Result<Tree> {
+        let top = self.top.as_fd();
+        match before.filter(|b| self.reliable && self.barrier.is_some_and(|now| !now.clock_was_set(b))) {
+            Some(before) => Tree::walk_again(top, &self.tree, before.at, stop),
+            None => Tree::walk(top, stop),
+        }
+    }
+
     /// What must be read in this round, in the order of the tree. `before` is the previous round's barrier.
     fn segments(&self, before: Option<&Barrier>) -> Vec<Segment> {
         let before = before.filter(|b| self.barrier.is_some_and(|now| !now.clock_was_set(b)));

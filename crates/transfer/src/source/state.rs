@@ -17,9 +17,10 @@ use crate::{
     options::OwnerMap,
     progress::Progress,
     report::{RoundReport, Summary},
+    stat::Stat,
     store::{LeafStore, Leaves},
     sys::{self, Stamp},
-    walk::{Stat, Tree},
+    walk::Tree,
     wire::{Kind, Meta, ToSource},
 };
 
