@@ -28,6 +28,18 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     Ok(bytes.round() as u64)
 }
 
+/// Parses what a node or a server may use, in MiB. 0 is no limit, so what would be rounded to it is refused: `2048` is
+/// bytes, and whoever wrote it did not mean "as much as you like".
+pub(crate) fn parse_limit_mib(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Ok(0),
+        bytes if bytes < 1 << 20 => {
+            Err(format!("is less than 1M; write it like 512M or 1.5G, or 0 for no limit: `{text}`"))
+        }
+        bytes => Ok(bytes >> 20),
+    }
+}
+
 /// `1.5 GiB`.
 #[allow(clippy::cast_precision_loss, reason = "for people: three digits are shown")]
 pub(crate) fn bytes(n: u64) -> String {
@@ -85,6 +97,16 @@ mod tests {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert!(parse_size("ten").unwrap_err().contains("1.5G"));
+    }
+
+    #[test]
+    fn a_limit_is_not_taken_away_by_a_missing_unit() {
+        for (text, want) in [("0", 0), ("1M", 1), ("1.5G", 1536)] {
+            assert_eq!(parse_limit_mib(text), Ok(want), "{text}");
+        }
+        for text in ["2048", "512K", "1"] {
+            assert!(parse_limit_mib(text).unwrap_err().contains("no limit"), "{text}");
+        }
     }
 
     #[test]

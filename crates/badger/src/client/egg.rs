@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::de::IgnoredAny;
 
@@ -13,6 +13,9 @@ use crate::exit::Exit;
 use crate::output;
 
 const LIST: &[Column] = &[("ID", "id"), ("NAME", "name"), ("AUTHOR", "author")];
+
+/// What the panel takes as the body of a request.
+const LARGEST_EGG_BYTES: usize = 2 << 20;
 
 /// Verbs.
 #[derive(Subcommand, Debug)]
@@ -43,6 +46,9 @@ pub(crate) fn run(command: EggCommand, client: &Client) -> Result<Exit> {
         EggCommand::List => client.show_list(&client.api.list("/admin/eggs")?, LIST),
         EggCommand::Import { file } => {
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            if text.len() > LARGEST_EGG_BYTES {
+                bail!("{} is no egg: it is larger than 2 MiB, and the panel takes no more", file.display());
+            }
             serde_json::from_str::<IgnoredAny>(&text).with_context(|| format!("{} is not JSON", file.display()))?;
             let egg = client.api.post_text("/admin/eggs/import", &text)?;
             client.show_done(&egg, format!("{}  {}", super::field(&egg, "id"), super::field(&egg, "name")));

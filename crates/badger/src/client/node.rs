@@ -66,11 +66,11 @@ pub(crate) enum NodeCommand {
 pub(crate) struct CreateArgs {
     /// Name
     name: String,
-    /// Memory for servers
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    /// Memory for servers; 0 does not limit
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_limit_mib)]
     memory: u64,
-    /// Disk for servers
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    /// Disk for servers; 0 does not limit
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_limit_mib)]
     disk: u64,
     /// CPU for servers, percent of one core; 0 does not limit
     #[arg(long, value_name = "PERCENT", default_value_t = 0)]
@@ -90,7 +90,7 @@ pub(crate) fn run(command: NodeCommand, client: &Client) -> Result<Exit> {
         }
         NodeCommand::Create(args) => {
             let body = json!({
-                "name": args.name, "memory_mb": args.memory >> 20, "disk_mb": args.disk >> 20, "cpu_percent": args.cpu,
+                "name": args.name, "memory_mb": args.memory, "disk_mb": args.disk, "cpu_percent": args.cpu,
             });
             show_enrolment(client, &client.api.post("/admin/nodes", &body)?);
         }

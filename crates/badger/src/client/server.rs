@@ -112,11 +112,11 @@ pub(crate) struct CreateArgs {
     /// Id of its address [default: one that is free]
     #[arg(long, value_name = "ID")]
     allocation: Option<String>,
-    /// Memory
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "1G")]
+    /// Memory; 0 does not limit
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_limit_mib, default_value = "1G")]
     memory: u64,
-    /// Disk
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "5G")]
+    /// Disk; 0 does not limit
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_limit_mib, default_value = "5G")]
     disk: u64,
     /// CPU, percent of one core; 0 does not limit
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
@@ -173,8 +173,8 @@ fn create(args: CreateArgs, client: &Client) -> Result<()> {
         "name": args.name,
         "egg_id": client.resolve("/admin/eggs", "egg", &args.egg)?,
         "node_id": client.resolve("/admin/nodes", "node", &args.node)?,
-        "memory_limit": args.memory >> 20,
-        "disk_limit": args.disk >> 20,
+        "memory_limit": args.memory,
+        "disk_limit": args.disk,
         "cpu_limit": args.cpu,
         "environment": environment,
         "start_on_completion": args.start,
