@@ -78,7 +78,7 @@ impl Running {
 
     /// Waits for the end: exit code and the rest of standard output.
     fn end(&mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -285,7 +285,7 @@ fn a_path_that_cannot_be_carried_is_named() {
     let dir = with_source();
     let secret: PathBuf = dir.path().join("src/secret");
     fs::write(&secret, "x").unwrap();
-    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let failed = run(&["src", "dst"], dir.path());
     assert_eq!(failed.status.code(), Some(1));
     assert!(String::from_utf8(failed.stderr).unwrap().contains("secret"));
