@@ -1,6 +1,6 @@
 //! May this server move there now, and if not, why not? Pure: facts in, decision out.
 
-use model::{AllocationId, Limits, NodeId, ServerId, ServerStatus};
+use model::{AllocationId, Limits, NodeId, RuntimeKind, ServerId, ServerStatus};
 
 use crate::db::allocations::Allocation;
 
@@ -36,6 +36,8 @@ pub struct NodeFacts {
     pub name: String,
     /// Whether its agent has enrolled and is connected.
     pub online: bool,
+    /// What its servers run in; none until its agent has enrolled.
+    pub runtime: Option<RuntimeKind>,
 }
 
 /// What a node has left; none where it is not bounded.
@@ -86,6 +88,20 @@ pub enum Refusal {
         /// What holds it.
         holder: String,
     },
+    /// What the server runs in here it cannot run in there.
+    #[error(
+        "Node {node} runs servers {}, the server's node {}: neither can run the other's. Choose a target that runs them \
+         {}, or start the target's daemon with --runtime {}.",
+        as_what(*to), as_what(*from), as_what(*from), word(*from)
+    )]
+    RuntimeMismatch {
+        /// The target's name.
+        node: String,
+        /// Where the server is.
+        from: RuntimeKind,
+        /// Where it is to go.
+        to: RuntimeKind,
+    },
     /// An agent is not connected.
     #[error("The agent of node {node} is not connected. Start its daemon and try again.")]
     AgentOffline {
@@ -135,6 +151,7 @@ impl Refusal {
             Self::SameTarget => "same_target",
             Self::Installing => "server_installing",
             Self::Locked { .. } => "server_locked",
+            Self::RuntimeMismatch { .. } => "runtime_mismatch",
             Self::AgentOffline { .. } => "agent_offline",
             Self::AllocationForeign { .. } => "allocation_foreign",
             Self::AllocationTaken => "allocation_taken",
@@ -156,6 +173,12 @@ pub fn admit(facts: &Facts) -> Result<Allocation, Refusal> {
     }
     if let Some(holder) = &facts.locked_by {
         return Err(Refusal::Locked { holder: describe(holder) });
+    }
+    if let (Some(from), Some(to)) = (facts.source.runtime, facts.target.runtime)
+        && from != to
+    {
+        let node = facts.target.name.clone();
+        return Err(Refusal::RuntimeMismatch { node, from, to });
     }
     let allocation = admit_allocation(facts)?;
     let shortages = shortages(facts.limits, facts.free, allocation.is_some());
@@ -203,6 +226,21 @@ fn shortages(needed: Limits, free: Free, has_address: bool) -> Vec<Shortage> {
     shortages
 }
 
+fn as_what(runtime: RuntimeKind) -> &'static str {
+    match runtime {
+        RuntimeKind::Process => "as processes",
+        RuntimeKind::Docker => "in containers",
+    }
+}
+
+/// As `badger daemon --runtime` takes it.
+fn word(runtime: RuntimeKind) -> &'static str {
+    match runtime {
+        RuntimeKind::Process => "process",
+        RuntimeKind::Docker => "docker",
+    }
+}
+
 fn list(shortages: &[Shortage]) -> String {
     let word = |shortage: &Shortage| match shortage.resource {
         "allocations" => "allocations (1 needed, none free)".to_owned(),
@@ -239,7 +277,8 @@ mod tests {
     }
 
     fn facts() -> Facts {
-        let node = |name: &str| NodeFacts { id: NodeId::new(), name: name.into(), online: true };
+        let runtime = Some(RuntimeKind::Process);
+        let node = |name: &str| NodeFacts { id: NodeId::new(), name: name.into(), online: true, runtime };
         let (source, target) = (node("one"), node("two"));
         Facts {
             enabled: true,
@@ -272,6 +311,8 @@ mod tests {
         assert_eq!(with(|f| f.target.id = f.source.id), "same_target");
         assert_eq!(with(|f| f.status = ServerStatus::Installing), "server_installing");
         assert_eq!(with(|f| f.locked_by = Some("install".into())), "server_locked");
+        assert_eq!(with(|f| f.target.runtime = Some(RuntimeKind::Docker)), "runtime_mismatch");
+        assert_eq!(with(|f| f.source.runtime = Some(RuntimeKind::Docker)), "runtime_mismatch");
         assert_eq!(with(|f| f.source.online = false), "agent_offline");
         assert_eq!(with(|f| f.target.online = false), "agent_offline");
         assert_eq!(with(|f| f.allocation = Wanted::Unknown(AllocationId::new())), "allocation_foreign");
@@ -296,6 +337,19 @@ mod tests {
         let message = admit(&facts).expect_err("refused").to_string();
         assert!(message.starts_with("Insufficient Resources"), "{message}");
         assert!(message.contains("memory (1024 MiB needed, 1000 free)"), "{message}");
+    }
+
+    #[test]
+    fn another_runtime_is_refused_with_what_to_do() {
+        let mut facts = facts();
+        facts.target.runtime = Some(RuntimeKind::Docker);
+        let message = admit(&facts).expect_err("refused").to_string();
+        assert!(message.starts_with("Node two runs servers in containers"), "{message}");
+        assert!(message.ends_with("with --runtime process."), "{message}");
+        // One that has never enrolled has none yet: what is wrong with it is that it is not there.
+        facts.target.runtime = None;
+        facts.target.online = false;
+        assert_eq!(admit(&facts).expect_err("refused").code(), "agent_offline");
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub(super) async fn gather(
 }
 
 fn node_facts(node: &Node, agents: &dyn Agents) -> NodeFacts {
-    NodeFacts { id: node.id, name: node.name.clone(), online: node.agent.is_some() && agents.is_online(node.id) }
+    let runtime = node.agent.as_ref().map(|agent| agent.runtime);
+    NodeFacts { id: node.id, name: node.name.clone(), online: runtime.is_some() && agents.is_online(node.id), runtime }
 }
 
 /// What is left of a node: its capacity without what its servers, transfers on their way to it, and servers that may

@@ -117,7 +117,7 @@ impl StartTransfer {
         (status = 202, description = "Started; `Location` is the transfer", body = One<TransferView>),
         (status = 403, description = "`feature_disabled`, `forbidden`"),
         (status = 409, description = "`server_locked`, `server_installing`, `allocation_taken`"),
-        (status = 422, description = "`insufficient_resources`, `allocation_foreign`, `same_target`"),
+        (status = 422, description = "`insufficient_resources`, `allocation_foreign`, `same_target`, `runtime_mismatch`"),
         (status = 503, description = "`agent_offline`"),
     ))]
 async fn start(
@@ -258,9 +258,10 @@ impl From<Refusal> for ApiError {
             Refusal::FeatureDisabled => StatusCode::FORBIDDEN,
             Refusal::UnknownServer | Refusal::UnknownNode => StatusCode::NOT_FOUND,
             Refusal::Installing | Refusal::Locked { .. } | Refusal::AllocationTaken => StatusCode::CONFLICT,
-            Refusal::SameTarget | Refusal::AllocationForeign { .. } | Refusal::Insufficient { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Refusal::SameTarget
+            | Refusal::RuntimeMismatch { .. }
+            | Refusal::AllocationForeign { .. }
+            | Refusal::Insufficient { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::AgentOffline { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
         let error = Self::new(status, refusal.code(), refusal.to_string());
