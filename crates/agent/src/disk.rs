@@ -39,11 +39,14 @@ pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Replaces `path` as [`write_json`] does, but a power cut may lose it: for what says nothing after a reboot.
+/// Replaces `path` as [`write_json`] does, as private, but a power cut may lose it: for what says nothing after a
+/// reboot.
 pub(crate) fn write_volatile<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
     let new = path.with_extension("new");
-    fs::write(&new, text)?;
+    // Not the bits of a file that an interrupted run left there: the mode is only for new files.
+    remove_file(&new)?;
+    File::options().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&text)?;
     fs::rename(&new, path)
 }
 
@@ -138,6 +141,11 @@ mod tests {
         write_json(&path, &1_u32).unwrap();
         write_json(&path, &2_u32).unwrap();
         assert_eq!(read_json::<u32>(&path).unwrap(), Some(2));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        fs::write(dir.path().join("a.new"), "left by an interrupted run").unwrap();
+        write_volatile(&path, &3_u32).unwrap();
+        assert_eq!(read_json::<u32>(&path).unwrap(), Some(3));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 

@@ -1,6 +1,7 @@
 //! Why the agent as a whole gives up. What goes wrong with one request is a [`model::agent_api::AgentError`] instead.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Result of this crate.
@@ -14,7 +15,7 @@ pub enum Error {
     Config(String),
     /// Get a new enrolment command.
     #[error(
-        "the panel refuses this agent ({reason}): get a new command with `badger node enrol` or POST \
+        "the panel refuses this agent ({reason}): get a new command with `badger node token` or POST \
          /api/v1/admin/nodes/{{id}}/enrolment-token, and run it here"
     )]
     Refused {
@@ -31,8 +32,16 @@ pub enum Error {
         source: io::Error,
     },
     /// Choose another address for the data listener.
-    #[error("cannot open the data listener")]
-    Listen(#[source] ::transfer::Error),
+    #[error(
+        "cannot listen on {address}: {reason}; end what listens there, or choose another with --data-listen or \
+         BADGER_DATA_LISTEN"
+    )]
+    Listen {
+        /// Where it was to be.
+        address: SocketAddr,
+        /// Why not.
+        reason: String,
+    },
     /// Look at the Docker engine.
     #[error("cannot use the runtime: {0}")]
     Runtime(String),

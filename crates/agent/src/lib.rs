@@ -110,7 +110,14 @@ async fn listen(layout: &Layout, wanted: SocketAddr, key: &Arc<::transfer::Ident
     {
         return Ok(listener);
     }
-    let listener = ::transfer::Listener::bind(wanted, Arc::clone(key)).await.map_err(Error::Listen)?;
+    let refused = |error| {
+        let reason = match error {
+            ::transfer::Error::Io { source, .. } => source.to_string(),
+            other => other.to_string(),
+        };
+        Error::Listen { address: wanted, reason }
+    };
+    let listener = ::transfer::Listener::bind(wanted, Arc::clone(key)).await.map_err(refused)?;
     disk::write_json(&path, &listener.local_addr().port()).map_err(at)?;
     Ok(listener)
 }
