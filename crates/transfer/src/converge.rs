@@ -38,7 +38,7 @@ pub enum Decision {
 pub fn decide(history: &[RoundReport], promise: Duration) -> Decision {
     let [.., before, last] = history else { return Decision::Go };
     let predicted = predict(before, last);
-    // Less than a third is gained by a round that does not even halve the delta: it has reached its floor.
+    // A round that does not even halve the delta has reached its floor: what the game writes in that time.
     let shrinking = last.bytes_sent.saturating_mul(2) < before.bytes_sent;
     if predicted <= promise && (!shrinking || predicted <= promise / COMFORTABLE || history.len() >= MAX_ROUNDS) {
         return Decision::Stop { predicted };

@@ -44,6 +44,9 @@ pub(crate) struct Entry {
     extra: Option<Box<Extra>>,
 }
 
+/// Bytes of extended attributes that fit into a message with much to spare.
+const MAX_XATTRS: usize = 512 << 10;
+
 /// How closely a walk looks.
 #[derive(Clone, Copy, Debug)]
 enum Detail<'a> {
@@ -284,6 +287,11 @@ fn look(
         Err(e) if gone(e) => return Ok(None),
         Err(e) => return Err(failed(e)),
     };
+    let bytes: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_XATTRS {
+        let path = sys::shown(&sys::join(dir_path, name));
+        return Err(Error::cannot_carry(path, "its extended attributes are larger than 512 KiB"));
+    }
     Ok(Some((stat, extra(xattrs, target))))
 }
 

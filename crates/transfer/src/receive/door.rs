@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -48,7 +49,10 @@ pub struct Received {
     pub files: u64,
     /// Bytes of content (apparent size, hard links once).
     pub bytes: u64,
-    link: Link,
+    /// None once it is on its way out.
+    link: Option<Link>,
+    /// Until we are done with the tree, no other session works in staging.
+    _lock: OwnedFd,
 }
 
 impl Door {
@@ -154,7 +158,9 @@ async fn session(config: ReceiverConfig, connection: Connection, stop: Cancellat
     };
     let (link, outcome) = joined.map_err(|e| Error::Protocol(format!("the receiver panicked: {e}")))?;
     match outcome {
-        Ok(Complete { root, files, bytes }) => Ok(Received { tree, root, files, bytes, link }),
+        Ok(Complete { root, files, bytes, lock }) => {
+            Ok(Received { tree, root, files, bytes, link: Some(link), _lock: lock })
+        }
         Err(e) => {
             if !stop.is_cancelled() {
                 link.last_words(&ToSource::Failed(Failure::from(&e))).await;
@@ -168,7 +174,8 @@ impl Received {
     /// Waits until the source asks for it ([`crate::Source::publish`]), publishes to `destination` and tells it so.
     /// Then removes what was there before.
     pub async fn publish_when_asked(mut self, destination: &Path) -> Result<Summary> {
-        let summary = match self.link.receive().await?.message()? {
+        let mut link = self.link.take().ok_or(Error::Cancelled)?;
+        let summary = match link.receive().await?.message()? {
             ToReceiver::Publish(summary) => summary,
             ToReceiver::Abort(why) => return Err(Error::Refused(format!("the source gave up: {why}"))),
             _ => return Err(Error::Protocol("expected to be asked to publish".to_owned())),
@@ -180,13 +187,22 @@ impl Received {
             Err(e) => ToSource::Failed(Failure::from(e)),
         };
         // The tree is where it belongs whether or not the source hears it.
-        drop(timeout(Duration::from_secs(5), self.link.sender().send(&answer)).await);
-        self.link.close().await;
+        drop(timeout(Duration::from_secs(5), link.sender().send(&answer)).await);
+        link.close().await;
         if published? == Displaced::Yes {
             let old = self.tree.clone();
             on_a_thread(move || remove_tree(&old)).await?;
         }
         Ok(summary)
+    }
+}
+
+impl Drop for Received {
+    /// Lets our verdict reach the source before the connection goes.
+    fn drop(&mut self) {
+        if let (Some(link), Ok(runtime)) = (self.link.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(link.close());
+        }
     }
 }
 

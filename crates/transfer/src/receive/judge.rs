@@ -5,7 +5,7 @@ use std::{collections::HashMap, os::fd::AsFd};
 
 use super::{
     apply::Applier,
-    session::{Complete, Shared},
+    session::{Agreed, Shared},
     target::{What, shown, violated},
     verify,
 };
@@ -22,6 +22,9 @@ use crate::{
 
 /// Leaves in one frame.
 const LEAVES: u64 = 16384;
+
+/// Nodes in one frame.
+const NODES: usize = 65536;
 
 /// What we found.
 #[derive(Debug)]
@@ -103,13 +106,13 @@ impl Applier<'_> {
     }
 
     /// Compares roots and says so. Complete if they are equal.
-    pub(super) fn judge(&mut self, root: TreeRoot) -> Result<Option<Complete>> {
+    pub(super) fn judge(&mut self, root: TreeRoot) -> Result<Option<Agreed>> {
         let judged = self.judged.as_ref().ok_or_else(|| violated("a root before the end"))?;
         let equal = judged.root == root;
         let (files, bytes) = (judged.files, self.shared.target().bytes());
         let verdict = ToSource::Verdict { root: judged.root.0, equal, files, bytes };
         self.shared.sender.send_blocking(&verdict)?;
-        Ok(equal.then_some(Complete { root, files, bytes }))
+        Ok(equal.then_some(Agreed { root, files, bytes }))
     }
 
     /// Finds what differs, path by path, and tells what we have of it.
@@ -129,7 +132,12 @@ impl Applier<'_> {
             };
             object.map_or(Ok(()), |object| tell_leaves(self.shared, object))?;
         }
-        self.shared.sender.send_blocking(&ToSource::Differs { nodes, last: true })
+        let chunks = nodes.len().div_ceil(NODES).max(1);
+        for i in 0..chunks {
+            let nodes = nodes.iter().skip(i * NODES).take(NODES).copied().collect();
+            self.shared.sender.send_blocking(&ToSource::Differs { nodes, last: i + 1 == chunks })?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,9 @@
 //! One connection's delivery, from the greeting to the verdict. Everything here runs on threads.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed, mpsc};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed, mpsc},
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +38,16 @@ pub(super) struct Shared {
 /// A tree that is complete and equal.
 #[derive(Debug)]
 pub(super) struct Complete {
+    pub(super) root: TreeRoot,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// On the staging directory.
+    pub(super) lock: OwnedFd,
+}
+
+/// What source and receiver agree on.
+#[derive(Debug)]
+pub(super) struct Agreed {
     pub(super) root: TreeRoot,
     pub(super) files: u64,
     pub(super) bytes: u64,
@@ -77,13 +90,13 @@ pub(super) fn receive(config: ReceiverConfig, link: &mut Link) -> Result<Complet
         shared.close();
         threads.into_iter().map(join).fold(applied, root_cause)
     });
-    let complete = outcome?;
+    let Agreed { root, files, bytes } = outcome?;
     shared.staging.clean_up()?;
-    Ok(complete)
+    Ok(Complete { root, files, bytes, lock: shared.staging.into_lock() })
 }
 
 /// The main loop: what the source says, in order.
-fn apply(shared: &Shared, mut applier: Applier<'_>, link: &mut Link) -> Result<Complete> {
+fn apply(shared: &Shared, mut applier: Applier<'_>, link: &mut Link) -> Result<Agreed> {
     loop {
         let frame = link.receive_until(&shared.stop)?;
         match frame.message()? {
@@ -98,8 +111,8 @@ fn apply(shared: &Shared, mut applier: Applier<'_>, link: &mut Link) -> Result<C
                 }
             }
             ToReceiver::Root(root) => {
-                if let Some(complete) = applier.judge(TreeRoot(root))? {
-                    return Ok(complete);
+                if let Some(agreed) = applier.judge(TreeRoot(root))? {
+                    return Ok(agreed);
                 }
             }
             ToReceiver::Digests { digests, last } => applier.compare(&digests, last)?,
@@ -140,7 +153,7 @@ fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 }
 
 /// Of several failures the one that is not just the echo of another.
-fn root_cause(all: Result<Complete>, one: Result<()>) -> Result<Complete> {
+fn root_cause(all: Result<Agreed>, one: Result<()>) -> Result<Agreed> {
     match (all, one) {
         (Ok(_), Err(e)) => Err(e),
         (Err(Error::Cancelled | Error::Unreachable(_)), Err(e)) if !matches!(e, Error::Cancelled) => Err(e),

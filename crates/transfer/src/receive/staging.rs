@@ -42,7 +42,7 @@ pub(super) struct Staging {
     /// A tree to build on, which is never modified.
     pub(super) base: Option<OwnedFd>,
     /// The directory itself, locked: one session at a time works in it.
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 /// How long the session before us may take to let go.
@@ -69,7 +69,7 @@ impl Staging {
             limbo: open(&limbo)?,
             old: if old.exists() { Some(open(&old)?) } else { None },
             base: base.map(open_base).transpose()?.flatten(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -85,6 +85,11 @@ impl Staging {
     /// Makes everything written so far durable.
     pub(super) fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.tree).map_err(|e| Error::io(&self.path, e))
+    }
+
+    /// What keeps other sessions out.
+    pub(super) fn into_lock(self) -> OwnedFd {
+        self.lock
     }
 
     /// Removes all but the tree.

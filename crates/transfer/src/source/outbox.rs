@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     leaf::BLOCK,
     link::{Frame, Sender},
-    wire::{Fill, Op, Piece, ToReceiver},
+    wire::{Fill, Kind, Op, Piece, ToReceiver},
 };
 
 /// Operations in one frame at most.
@@ -69,6 +69,7 @@ fn weight(op: &Op) -> usize {
     let of_meta = |meta: &crate::wire::Meta| meta.xattrs.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>();
     match op {
         Op::Dir { name, meta, .. } => name.len() + of_meta(meta),
+        Op::Object { kind: Kind::Symlink { target }, meta, .. } => target.len() + of_meta(meta),
         Op::DirMeta { meta, .. } | Op::Object { meta, .. } => of_meta(meta),
         Op::Name { name, .. } => name.len(),
         Op::Remove(_) | Op::Structured => 0,
