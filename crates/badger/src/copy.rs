@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use transfer::{Identity, Listener, OwnerMap, RateLimit};
+use transfer::{Error, Identity, Listener, OwnerMap, RateLimit};
 
 use self::{receive::Receiving, show::Show, url::CopyUrl};
 use crate::units;
@@ -27,9 +27,10 @@ Examples:
   badger copy world badger://10.0.0.5:7000/…  …for the machine that has it
   badger copy --follow world badger://…       of a tree in use, until you press Enter
 
-DST becomes exactly what SRC is: what SRC does not have is removed from DST. It changes
-in one step, at the end, after everything was read back from the disk and compared.
-What an interrupted copy left in .DST.badger-staging beside it is used by the next one.";
+DST becomes exactly what SRC is: what SRC does not have is removed from DST. If nothing
+of DST would stay, --replace is needed; a receiver does not ask. DST changes in one step,
+at the end, after everything was read back from the disk and compared. What an interrupted
+copy left in .DST.badger-staging beside it is used by the next one.";
 
 /// The keys are a contract.
 const JSON_HELP: &str = "End with one line of JSON: root, files, bytes_total, bytes_wire, blocks_sent, rounds, \
@@ -55,8 +56,11 @@ pub(crate) struct CopyArgs {
     #[arg(long, conflicts_with = "listen")]
     follow: bool,
     /// Bytes per second at most, like 50M
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, conflicts_with = "listen")]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_rate, conflicts_with = "listen")]
     bandwidth: Option<u64>,
+    /// Let SRC take the place of a DST that has no name in common with it
+    #[arg(long, conflicts_with = "listen")]
+    replace: bool,
     /// Who owns the copy, instead of the owners on the source
     #[arg(long, value_name = "UID:GID", value_parser = parse_owner)]
     owner: Option<OwnerMap>,
@@ -83,14 +87,17 @@ pub(crate) async fn run(args: CopyArgs) -> Result<()> {
         let receiver: CopyUrl = url.parse()?;
         return send::send(order, &receiver, &show).await;
     }
-    copy_here(order, Path::new(&to), &show).await
+    copy_here(order, Path::new(&to), args.replace, &show).await
 }
 
 /// Both ends in this process, over loopback.
-async fn copy_here(order: send::Order, to: &Path, show: &Show) -> Result<()> {
+async fn copy_here(order: send::Order, to: &Path, replace: bool, show: &Show) -> Result<()> {
     let destination = staging::destination(to)?;
     if overlap(&order.from, &destination) {
         bail!("{} and {} are inside one another", order.from.display(), destination.display());
+    }
+    if !replace {
+        staging::refuse_to_replace(&destination, &order.from)?;
     }
     let (listener, me) = listen("127.0.0.1:0").await?;
     let receiving = Receiving::open(&listener, &me, &destination, OwnerMap::Keep);
@@ -114,8 +121,14 @@ async fn copy_here(order: send::Order, to: &Path, show: &Show) -> Result<()> {
 async fn listen(address: &str) -> Result<(Listener, Arc<Identity>)> {
     let address = url::listen_address(address)?;
     let me = Arc::new(Identity::generate("badger copy").context("cannot make a certificate")?);
-    let listener = Listener::bind(address, Arc::clone(&me)).await;
-    Ok((listener.with_context(|| format!("cannot listen on {address}"))?, me))
+    match Listener::bind(address, Arc::clone(&me)).await {
+        Ok(listener) => Ok((listener, me)),
+        // The address is no path, and nobody looks for it in the file system.
+        Err(Error::Io { source, .. }) => {
+            bail!("cannot listen on {address}: {source}; end what listens there, or choose another with --listen")
+        }
+        Err(e) => Err(anyhow::Error::from(e).context(format!("cannot listen on {address}"))),
+    }
 }
 
 /// The directory, if it is one.

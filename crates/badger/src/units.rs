@@ -28,6 +28,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     Ok(bytes.round() as u64)
 }
 
+/// [`parse_size`] of what cannot be nothing.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("at 0 bytes per second nothing would ever arrive; leave it out for no limit".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
 /// Parses what a node or a server may use, in MiB. 0 is no limit, so what would be rounded to it is refused: `2048` is
 /// bytes, and whoever wrote it did not mean "as much as you like".
 pub(crate) fn parse_limit_mib(text: &str) -> Result<u64, String> {
@@ -97,6 +105,14 @@ mod tests {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert!(parse_size("ten").unwrap_err().contains("1.5G"));
+    }
+
+    #[test]
+    fn a_rate_is_not_nothing() {
+        assert_eq!(parse_rate("50M"), Ok(50 << 20));
+        for text in ["0", "0M", "0.0001"] {
+            assert!(parse_rate(text).unwrap_err().contains("no limit"), "{text}");
+        }
     }
 
     #[test]

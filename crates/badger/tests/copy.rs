@@ -227,6 +227,11 @@ fn a_sender_that_is_killed_leaves_the_destination_alone_and_the_next_copy_works(
     assert_eq!(receiver.end().0, Some(1));
     assert_eq!(fs::read(dir.path().join("dst/precious")).unwrap(), b"x");
     let again = run(&["src", "dst"], dir.path());
+    assert_eq!(again.status.code(), Some(1));
+    let stderr = String::from_utf8(again.stderr).unwrap();
+    assert!(stderr.contains("the only entry") && stderr.contains("--replace"), "{stderr}");
+    assert_eq!(fs::read(dir.path().join("dst/precious")).unwrap(), b"x");
+    let again = run(&["--replace", "src", "dst"], dir.path());
     assert!(again.status.success(), "{again:?}");
     same(&dir.path().join("src"), &dir.path().join("dst"));
     nothing_left_beside(dir.path());
@@ -257,10 +262,30 @@ fn what_cannot_work_says_why_and_exits_with_1() {
 }
 
 #[test]
+fn a_taken_port_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = run(&["--listen", &address, "dst"], dir.path());
+    assert_eq!(failed.status.code(), Some(1));
+    let stderr = String::from_utf8(failed.stderr).unwrap();
+    assert!(stderr.contains(&format!("cannot listen on {address}: Address already in use")), "{stderr}");
+    assert!(stderr.contains("--listen") && !stderr.contains("file system"), "{stderr}");
+}
+
+#[test]
 fn a_wrong_command_line_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();
-    let wrong: [&[&str]; 5] =
-        [&[], &["src"], &["--serve", "src", "dst"], &["--listen", "1", "a", "b"], &["--bandwidth", "fast", "a", "b"]];
+    let wrong: [&[&str]; 8] = [
+        &[],
+        &["src"],
+        &["--serve", "src", "dst"],
+        &["--listen", "1", "a", "b"],
+        &["--bandwidth", "fast", "a", "b"],
+        &["--bandwidth", "0", "a", "b"],
+        &["--serve", "a"],
+        &["--replace", "--listen", "1", "a"],
+    ];
     for args in wrong {
         assert_eq!(run(args, dir.path()).status.code(), Some(2), "{args:?}");
     }

@@ -1,6 +1,7 @@
 //! Where a copy grows before it is put in place: beside its destination, on the same file system.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     io,
     os::unix::fs::MetadataExt,
@@ -33,6 +34,34 @@ pub(super) fn destination(to: &Path) -> Result<PathBuf> {
         Some(name) => Ok(real.join(name)),
         None => bail!("{} is no name for a directory", to.display()),
     }
+}
+
+/// Refuses a destination of which nothing would stay, as it is with a mistyped path, or with a destination that was
+/// meant to get the source as one more directory.
+pub(super) fn refuse_to_replace(destination: &Path, source: &Path) -> Result<()> {
+    let (there, new) = (names(destination)?, names(source)?);
+    if new.is_empty() || there.is_empty() || !there.is_disjoint(&new) {
+        return Ok(());
+    }
+    let (entries, to) = (there.len(), destination.display());
+    let them = if entries == 1 { "the only entry".to_owned() } else { format!("all {entries} entries") };
+    bail!(
+        "{to} has no name in common with {}, so {them} in it would be removed; copy to {} to have it as one \
+         directory more, or give --replace if {to} is to be replaced",
+        source.display(),
+        destination.join(base_name(source)).display(),
+    )
+}
+
+/// What is in a directory. Nothing is in one that does not exist.
+fn names(dir: &Path) -> Result<HashSet<OsString>> {
+    let named = || -> io::Result<_> {
+        match std::fs::read_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(HashSet::new()),
+            entries => entries?.map(|entry| Ok(entry?.file_name())).collect(),
+        }
+    };
+    named().with_context(|| format!("cannot read {}", dir.display()))
 }
 
 /// The top of a file system: it has no name that could be given to another directory.
@@ -76,5 +105,23 @@ mod tests {
         assert!(destination(&real.join("file")).is_err());
         assert!(destination(&real.join("no/such")).is_err());
         assert!(destination(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn a_destination_of_which_nothing_would_stay_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (src, dst) = (dir.path().join("src"), dir.path().join("dst"));
+        std::fs::create_dir(&src).unwrap();
+        refuse_to_replace(&dst, &src).unwrap();
+        std::fs::write(src.join("world"), "").unwrap();
+        std::fs::create_dir(&dst).unwrap();
+        refuse_to_replace(&dst, &src).unwrap();
+        for name in ["photos", "letters"] {
+            std::fs::write(dst.join(name), "").unwrap();
+        }
+        let refused = refuse_to_replace(&dst, &src).unwrap_err().to_string();
+        assert!(refused.contains("all 2 entries") && refused.contains("--replace"), "{refused}");
+        std::fs::write(dst.join("world"), "").unwrap();
+        refuse_to_replace(&dst, &src).unwrap();
     }
 }
