@@ -7,9 +7,12 @@ use std::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
     },
     path::Path,
+    sync::Arc,
 };
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, setxattr, utimensat};
+
+use transfer::{Source, SourceOptions};
 
 use crate::support::{Pair, bounded, is_root, noise};
 
@@ -145,6 +148,26 @@ async fn the_owner_can_be_mapped_and_both_roots_know() {
     bounded(pair.door.wait()).await.unwrap();
     let stat = fs::metadata(pair.copy().join("file")).unwrap();
     assert_eq!((stat.uid(), stat.gid()), (1000, 1001));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_counters_of_both_sides_end_where_they_should() {
+    let mut pair = Pair::new().await;
+    for i in 0..10 {
+        fs::write(pair.at_src(&format!("{i}.png")), noise(100_000, i)).unwrap();
+    }
+    let (address, watched, peer) = (pair.listener.local_addr().to_string(), Arc::default(), pair.me.fingerprint());
+    let options = SourceOptions::default();
+    let source =
+        Source::connect(&address, &pair.me, peer, &pair.ticket, &pair.src(), options, Arc::clone(&watched)).await;
+    let receipt = pair.finish(&mut source.unwrap()).await;
+    let (near, far) = (watched.snapshot(), pair.door.progress().snapshot());
+    assert_eq!((near.round, near.files_total, near.files_done), (receipt.rounds, 10, 10));
+    assert_eq!((near.bytes_total, near.bytes_read), (1_000_000, 1_000_000));
+    assert_eq!(near.bytes_sent, receipt.bytes_wire);
+    assert!((1_000_000..1_020_000).contains(&near.bytes_sent), "{near:?}");
+    assert_eq!((far.round, far.files_total, far.files_done), (receipt.rounds, 10, 10));
+    assert_eq!((far.bytes_total, far.bytes_written), (1_000_000, 1_000_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
