@@ -39,6 +39,7 @@ const JSON_HELP: &str = "End with one line of JSON: root, files, bytes_total, by
 /// Arguments of `badger copy`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct CopyArgs {
     /// Directory to copy; with --listen the directory to fill
     #[arg(value_name = "SRC")]
