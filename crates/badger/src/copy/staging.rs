@@ -40,7 +40,8 @@ pub(super) fn destination(to: &Path) -> Result<PathBuf> {
 /// meant to get the source as one more directory.
 pub(super) fn refuse_to_replace(destination: &Path, source: &Path) -> Result<()> {
     let (there, new) = (names(destination)?, names(source)?);
-    if new.is_empty() || there.is_empty() || !there.is_disjoint(&new) {
+    // An empty source is most often one that is not mounted: it shares no name with anything, and is refused as well.
+    if there.is_empty() || !there.is_disjoint(&new) {
         return Ok(());
     }
     let (entries, to) = (there.len(), destination.display());
