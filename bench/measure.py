@@ -71,4 +71,5 @@ def machine(path):
         "memory": f"{memory:.0f} GiB",
         "kernel": f"{os.uname().sysname} {os.uname().release}",
         "file system": kind,
+        "load average before": "%.1f" % os.getloadavg()[0],
     }
