@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from statistics import median
 
@@ -29,7 +30,7 @@ MIB = 1 << 20
 
 def worldgen(*args):
     argv = [sys.executable, f"{HERE}/worldgen.py", *args]
-    return json.loads(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def treediff(a, b):
@@ -198,8 +199,9 @@ def parse():
     options.size, options.repeats, options.freeze_repeats = ("64M", 2, 1) if options.quick else ("1G", 5, 5)
     options.freeze_sizes = ["64M"] if options.quick else ["1G", "4G"]
     options.badger = os.path.abspath(options.badger)
-    # A directory of our own in the one that was named: it is emptied.
-    options.work = os.path.join(options.work, "badger-bench")
+    # A directory of our own in the one that was named: it goes at the end, and two runs do not meet in it.
+    os.makedirs(options.work, exist_ok=True)
+    options.work = tempfile.mkdtemp(prefix="badger-bench.", dir=options.work)
     return options
 
 
@@ -223,8 +225,6 @@ def measure(options, work):
 
 def main():
     options = parse()
-    shutil.rmtree(options.work, ignore_errors=True)
-    os.makedirs(options.work)
     try:
         facts = machine(options.work) | {"command": "`bench/run.py " + " ".join(sys.argv[1:]) + "`",
                                          "date": datetime.date.today().isoformat()}
