@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{inbox, round::Pass, state::Session};
+use super::{
+    inbox,
+    round::Pass,
+    state::{Object, Session},
+};
 use crate::{
     error::{Error, Result},
     fold::{self, Digest},
@@ -80,10 +84,14 @@ impl Session {
 
     fn digests(&mut self) -> Result<Vec<Digest>> {
         let state = &mut self.state;
-        for object in state.objects.values_mut().filter(|o| o.hash.is_none()) {
-            object.hash = Some(state.store.content_hash(&object.leaves, object.size)?);
+        let has_many = |o: &&mut Object| matches!(o.leaves, Leaves::Region { .. });
+        for object in state.objects.values_mut().filter(has_many).filter(|o| o.hash.is_none()) {
+            object.hash = Some(Box::new(state.store.content_hash(&object.leaves, object.size)?));
         }
-        fold::digests(&state.tree, state.owner, |at| Ok(state.objects[&state.inodes[at]].hash.expect("just computed")))
+        fold::digests(&state.tree, state.owner, |at| {
+            let object = &state.objects[&state.inodes[at]];
+            object.hash.as_deref().copied().map_or_else(|| state.store.content_hash(&object.leaves, object.size), Ok)
+        })
     }
 
     fn exchange_roots(&mut self, root: TreeRoot) -> Result<Verdict> {
@@ -113,7 +121,7 @@ impl Session {
                     if let (Leaves::One(mine), Some(theirs)) = (&mut object.leaves, one) {
                         *mine = theirs;
                     }
-                    (object.hash, object.seen) = (None, None);
+                    (object.hash, object.seen) = (None, false);
                 }
                 ToSource::Differs { nodes, last } => {
                     self.state.force.extend(nodes);
