@@ -6,7 +6,7 @@ use std::{collections::HashMap, os::fd::AsFd};
 use super::{
     apply::Applier,
     session::{Agreed, Shared},
-    target::{Object, What, shown, violated},
+    target::{What, shown, violated},
     verify,
 };
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
     link::Frame,
     options::OwnerMap,
     report::TreeRoot,
-    store::Leaves,
     walk::Tree,
     wire::{TOP, ToSource},
 };
@@ -49,9 +48,7 @@ impl Applier<'_> {
         let target = self.shared.target();
         let digests = fold::digests(&tree, OwnerMap::Keep, |at| {
             let What::Name(object) = target.nodes[&nodes[at]].what else { return Ok(Digest::default()) };
-            let object = &target.objects[&object];
-            let hash = object.hash.as_deref().copied();
-            hash.map_or_else(|| self.shared.store.content_hash(&object.leaves, object.size()), Ok)
+            Ok(target.objects[&object].hash.expect("just computed"))
         })?;
         let root = fold::root(&tree, digests.clone());
         let digests = nodes.into_iter().zip(digests).collect();
@@ -102,9 +99,8 @@ impl Applier<'_> {
 
     fn hash_contents(&self) -> Result<()> {
         let mut target = self.shared.target();
-        let has_many = |o: &&mut Object| matches!(o.leaves, Leaves::Region { .. });
-        for object in target.objects.values_mut().filter(has_many).filter(|o| o.hash.is_none()) {
-            object.hash = Some(Box::new(self.shared.store.content_hash(&object.leaves, object.size())?));
+        for object in target.objects.values_mut().filter(|o| o.hash.is_none()) {
+            object.hash = Some(self.shared.store.content_hash(&object.leaves, object.size())?);
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum What {
-    Dir { children: BTreeMap<Arc<[u8]>, u32>, meta: Option<Box<Meta>> },
+    Dir { children: BTreeMap<Arc<[u8]>, u32>, meta: Option<Meta> },
     Name(u32),
 }
 
@@ -80,8 +80,7 @@ pub(super) struct Object {
     pub(super) unverified: Vec<Range<u64>>,
     /// The verifier or the basis thread is at it: its leaves must stay where they are.
     pub(super) busy: bool,
-    /// Of a file of several blocks, once computed.
-    pub(super) hash: Option<Box<Digest>>,
+    pub(super) hash: Option<Digest>,
     /// What its inode looked like when we left it: anything else was done by somebody else.
     pub(super) left: Option<(u64, u64, Stamp)>,
 }
@@ -112,12 +111,6 @@ impl Target {
             bytes: 0,
             limits,
         }
-    }
-
-    /// Makes room for a tree of so many paths.
-    pub(super) fn expect(&mut self, paths: usize) {
-        self.nodes.reserve(paths.saturating_sub(self.nodes.len()));
-        self.objects.reserve(paths.saturating_sub(self.objects.len()));
     }
 
     /// Relative to the top.

@@ -7,10 +7,7 @@ use super::{reread::Reader, session::Shared, target::Target};
 use crate::{error::Result, leaf::BLOCK, store::Leaves};
 
 /// Blocks that are worth a round trip to the disk.
-const BATCH: u64 = (64 << 20) / BLOCK as u64;
-
-/// Files that are worth it, whatever their size: each is remembered by its path until it was read.
-const BATCH_FILES: usize = 8192;
+pub(super) const BATCH: u64 = (64 << 20) / BLOCK as u64;
 
 /// Threads that read back. They wait for the disk more than they hash.
 pub(super) const READERS: usize = 3;
@@ -35,7 +32,7 @@ pub(super) fn sync(shared: &Shared) -> Result<()> {
             if target.verifying.closed {
                 return Ok(());
             }
-            if target.verifying.wanted || is_due(&target) {
+            if target.verifying.wanted || target.unverified_blocks >= BATCH {
                 let batch = collect(&mut target);
                 if !batch.is_empty() {
                     break batch;
@@ -56,15 +53,10 @@ pub(super) fn sync(shared: &Shared) -> Result<()> {
     }
 }
 
-/// Is there enough to verify?
-pub(super) fn is_due(target: &Target) -> bool {
-    target.unverified_blocks >= BATCH || target.unverified.len() >= BATCH_FILES
-}
-
-/// Takes the unverified ranges of objects that nobody is at.
+/// Takes the unverified ranges of every object that nobody is at.
 fn collect(target: &mut Target) -> Vec<Job> {
     let ready = |id: &u32, target: &Target| target.objects.get(id).is_some_and(|o| !o.busy);
-    let ids: Vec<u32> = target.unverified.iter().copied().filter(|id| ready(id, target)).take(BATCH_FILES).collect();
+    let ids: Vec<u32> = target.unverified.iter().copied().filter(|id| ready(id, target)).collect();
     let mut batch = Vec::with_capacity(ids.len());
     for id in ids {
         target.unverified.remove(&id);

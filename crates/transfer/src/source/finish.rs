@@ -7,11 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    inbox,
-    round::Pass,
-    state::{Object, Session},
-};
+use super::{inbox, round::Pass, state::Session};
 use crate::{
     error::{Error, Result},
     fold::{self, Digest},
@@ -84,14 +80,10 @@ impl Session {
 
     fn digests(&mut self) -> Result<Vec<Digest>> {
         let state = &mut self.state;
-        let has_many = |o: &&mut Object| matches!(o.leaves, Leaves::Region { .. });
-        for object in state.objects.values_mut().filter(has_many).filter(|o| o.hash.is_none()) {
-            object.hash = Some(Box::new(state.store.content_hash(&object.leaves, object.size)?));
+        for object in state.objects.values_mut().filter(|o| o.hash.is_none()) {
+            object.hash = Some(state.store.content_hash(&object.leaves, object.size)?);
         }
-        fold::digests(&state.tree, state.owner, |at| {
-            let object = &state.objects[&state.inodes[at]];
-            object.hash.as_deref().copied().map_or_else(|| state.store.content_hash(&object.leaves, object.size), Ok)
-        })
+        fold::digests(&state.tree, state.owner, |at| Ok(state.objects[&state.inodes[at]].hash.expect("just computed")))
     }
 
     fn exchange_roots(&mut self, root: TreeRoot) -> Result<Verdict> {
@@ -121,7 +113,7 @@ impl Session {
                     if let (Leaves::One(mine), Some(theirs)) = (&mut object.leaves, one) {
                         *mine = theirs;
                     }
-                    (object.hash, object.seen) = (None, false);
+                    (object.hash, object.seen) = (None, None);
                 }
                 ToSource::Differs { nodes, last } => {
                     self.state.force.extend(nodes);

@@ -110,7 +110,7 @@ impl State {
                 round: 0,
                 size: 0,
                 leaves: self.store.allocate(0),
-                seen: false,
+                seen: None,
                 awaits_basis: self.basis && is_file && new.entries[at].stat.size > 0,
                 hash: None,
             },
@@ -184,11 +184,6 @@ impl State {
             object.leaves = self.store.resize(object.leaves, object.size, size)?;
             object.size = size;
             object.hash = None;
-        }
-        if object.round != round {
-            let same =
-                |before: u32| self.tree.entries[before as usize].stat.version() == new.entries[at].stat.version();
-            object.seen = object.seen && before != NONE && same(before);
         }
         (object.round, object.entry) = (round, u32::try_from(at).expect("an index"));
         // In a round's second call for the same object the entry is one of the new tree; then it is forced anyway.

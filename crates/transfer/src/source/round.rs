@@ -214,7 +214,7 @@ impl State {
                 object.hash = None;
             }
             object.awaits_basis = false;
-            object.seen = true;
+            object.seen = Some(self.tree.entries[object.entry as usize].stat.version());
             if has_moved {
                 moved.push(id);
             }
@@ -222,7 +222,7 @@ impl State {
         moved.sort_unstable();
         moved.dedup();
         for id in &moved {
-            self.objects.get_mut(id).expect("was read").seen = false;
+            self.objects.get_mut(id).expect("was read").seen = None;
         }
         moved
     }

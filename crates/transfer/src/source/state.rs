@@ -100,13 +100,15 @@ pub(super) struct Object {
     pub(super) round: u32,
     pub(super) size: u64,
     pub(super) leaves: Leaves,
-    /// It was read as a whole, and is what it was in the walk before that reading. Else: read it.
-    pub(super) seen: bool,
+    /// The stat before the last complete reading; none: read it.
+    pub(super) seen: Option<Version>,
     /// The receiver will say what it has.
     pub(super) awaits_basis: bool,
-    /// Of a file of several blocks, once computed.
-    pub(super) hash: Option<Box<Digest>>,
+    pub(super) hash: Option<Digest>,
 }
+
+/// See [`Stat::version`].
+pub(super) type Version = (u64, u64, u64, Stamp, Stamp);
 
 /// The start of a round. Every store that the round may miss happens later, and is stamped later.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +169,7 @@ impl State {
     /// Must the content of an object be read, given its stat now? `before` is the previous round's barrier.
     pub(super) fn must_read(&self, object: &Object, stat: &Stat, before: Option<&Barrier>) -> bool {
         let trusted = self.reliable && before.is_some_and(|b| stat.ctime < b.at);
-        !trusted || !object.seen
+        !trusted || object.seen != Some(stat.version())
     }
 }
 
