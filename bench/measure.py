@@ -65,11 +65,11 @@ def machine(path):
     """One line per fact that a reader needs to compare with a machine of their own."""
     cpu = re.search(r"model name\s*:\s*(.*)", open("/proc/cpuinfo").read())
     memory = int(re.search(r"MemTotal:\s*(\d+)", open("/proc/meminfo").read())[1]) / (1 << 20)
-    kind = subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True, check=True).stdout.strip()
+    df = subprocess.run(["df", "--output=fstype", path], capture_output=True, text=True, check=True).stdout
     return {
         "cores": f"{len(os.sched_getaffinity(0))} ({cpu[1].strip() if cpu else os.uname().machine})",
         "memory": f"{memory:.0f} GiB",
         "kernel": f"{os.uname().sysname} {os.uname().release}",
-        "file system": kind,
+        "file system": df.split()[-1],
         "load average before": "%.1f" % os.getloadavg()[0],
     }
