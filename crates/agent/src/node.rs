@@ -86,6 +86,7 @@ impl Node {
                 return Ok(Reply::Server { server: self.server(server_id)?.observation() });
             }
             Request::RemoveServer { server_id } => self.remove(server_id).await?,
+            Request::CheckTarget { .. } => return Err(AgentError::new(ErrorCode::Unsupported, "not yet")),
             Request::Transfer { .. } => return Err(AgentError::new(ErrorCode::Internal, "a transfer has its own way")),
         }
         Ok(Reply::Done)

@@ -49,6 +49,9 @@ pub struct Hello {
     pub resources: Resources,
     /// Every server that it holds.
     pub servers: Vec<ServerObservation>,
+    /// Only of an orchestrator: what its cluster is like.
+    #[serde(default)]
+    pub cluster: Option<ClusterFacts>,
 }
 
 /// The panel's answer to [`Hello`].
@@ -160,6 +163,15 @@ pub enum Request {
         /// Which.
         server_id: ServerId,
     },
+    /// Could this server be taken in? Changes nothing. → [`Reply::Checked`]
+    CheckTarget {
+        /// The server as it would be here.
+        spec: Box<ServerSpec>,
+        /// Bytes that must fit.
+        bytes: u64,
+        /// Inodes that must fit.
+        files: u64,
+    },
     /// One step of a transfer.
     Transfer {
         /// Which step of which transfer in which epoch.
@@ -258,8 +270,27 @@ pub enum TransferAction {
     },
     /// Target: stop it, fence its epoch, and remove what this transfer brought here.
     AbortTarget,
+    /// Source: be ready to be dialled by the target. → [`Reply::Listening`]
+    ExpectTarget {
+        /// What the target will show; 32 random bytes, hex.
+        rendezvous: String,
+    },
+    /// Target: dial the source or the relay, and again whenever that connection has ended, until the door closes.
+    DialSource {
+        /// [`Route::Reverse`] or [`Route::Relay`].
+        route: Route,
+    },
+    /// Source: does the door answer on this way, and how well? → [`Reply::Reached`]
+    TryDoor {
+        /// Where to.
+        door: Door,
+    },
     /// Source: hash the frozen files again. → [`Reply::Audited`]
-    Audit,
+    Audit {
+        /// As in the door of the copy.
+        #[serde(default)]
+        owner: Option<Owner>,
+    },
     /// Source: the files become a retained copy, the container goes. → [`Reply::Retained`]
     RetainSource {
         /// When the copy may be destroyed.
@@ -272,12 +303,87 @@ pub enum TransferAction {
 /// Where a source delivers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Door {
-    /// `host:port`.
-    pub address: String,
+    /// How to get there.
+    pub route: Route,
     /// SHA-256 of the target's certificate, lower-case hex.
     pub fingerprint: String,
     /// What to show there.
     pub ticket: String,
+    /// To whom all files belong on the target; none to keep the numbers of the source. The root is computed with it.
+    #[serde(default)]
+    pub owner: Option<Owner>,
+}
+
+/// How the bytes of a copy get from source to target. TLS runs end to end inside each, the source as its client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "path", rename_all = "snake_case")]
+pub enum Route {
+    /// The target listens, the source dials.
+    Direct {
+        /// `host:port` of the target.
+        address: String,
+    },
+    /// The source listens, the target dials and shows the rendezvous.
+    Reverse {
+        /// `host:port` of the source.
+        address: String,
+        /// 32 random bytes, hex; says which copy a connection is for, and proves nothing.
+        rendezvous: String,
+    },
+    /// Both dial the panel, which passes on what it cannot read.
+    Relay {
+        /// `ws://` or `wss://` URL, the one-time token of this side in it.
+        url: String,
+    },
+}
+
+/// A user and a group by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What an orchestrator tells of its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFacts {
+    /// Of the API server, for people: `v1.34.4`.
+    pub version: String,
+    /// Schedulable nodes.
+    pub nodes: u32,
+    /// IP address or name at which players reach NodePorts.
+    pub address: String,
+    /// First and last port that players' services may use; none where a load balancer gives addresses out.
+    pub node_ports: Option<(u16, u16)>,
+    /// Storage class of new volumes.
+    pub storage_class: String,
+}
+
+/// One finding of a preflight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Stable word.
+    pub code: String,
+    /// How bad.
+    pub level: CheckLevel,
+    /// What is.
+    pub message: String,
+    /// What to do; empty where nothing needs doing.
+    pub remedy: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckLevel {
+    /// It forbids the move.
+    Error,
+    /// The move may disappoint.
+    Warning,
+    /// Good to know.
+    Info,
 }
 
 /// Answers.
@@ -306,11 +412,37 @@ pub enum Reply {
         running: bool,
         /// Whether its primary allocation accepts TCP.
         answers_tcp: bool,
+        /// Of the certificate with which the source will deliver: SHA-256, lower-case hex.
+        fingerprint: String,
     },
     /// To [`TransferAction::PrepareTarget`].
     TargetReady {
-        /// `host:port` to deliver to.
-        address: String,
+        /// `host:port` to deliver to; none where the target cannot be dialled.
+        address: Option<String>,
+        /// Of the certificate that the target shows there: SHA-256, lower-case hex.
+        fingerprint: String,
+        /// To whom the files will belong there; none: the numbers are kept.
+        owner: Option<Owner>,
+        /// Where players will reach the primary allocation, if it is the target that decides that (a load balancer).
+        #[serde(default)]
+        player_address: Option<String>,
+    },
+    /// To [`TransferAction::ExpectTarget`].
+    Listening {
+        /// `host:port` at which the target may dial; none where the source cannot be dialled.
+        address: Option<String>,
+    },
+    /// To [`TransferAction::TryDoor`].
+    Reached {
+        /// Round-trip time in microseconds.
+        rtt_us: u64,
+        /// Bytes per second, measured with a few megabytes.
+        bandwidth: u64,
+    },
+    /// To [`Request::CheckTarget`].
+    Checked {
+        /// In no order.
+        checks: Vec<Check>,
     },
     /// To [`TransferAction::Precopy`].
     Precopied {

@@ -122,6 +122,9 @@ pub struct ServerObservation {
     pub since: Timestamp,
     /// Exit code of the last process, where it is known.
     pub exit_code: Option<i32>,
+    /// What a person should look at: objects of it that were changed by hand, a pod that cannot be scheduled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attention: Vec<String>,
 }
 
 /// Which kind of runtime an agent has.
@@ -132,6 +135,8 @@ pub enum RuntimeKind {
     Process,
     /// A Docker engine.
     Docker,
+    /// A Kubernetes cluster.
+    Kubernetes,
 }
 
 /// What a machine has left, as its agent measures it.

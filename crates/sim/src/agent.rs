@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request, StepKey, TransferAction};
+use model::agent_api::{AgentError, Door, ErrorCode, Outcome, Reply, Request, Route, StepKey, TransferAction};
 use model::{CopyProgress, CopyReceipt, FreezePrediction, NodeId, ServerId, TransferId};
 use panel::agent::{Agents, CallError};
 use tokio::sync::watch;
@@ -202,12 +202,12 @@ impl World {
                 sleep(Duration::from_millis(500)).await;
                 self.state().prepare(node, id, server, ticket)
             }
-            TransferAction::Precopy { door, .. } => self.precopy(node, id, server, &door.address).await,
+            TransferAction::Precopy { door, .. } => self.precopy(node, id, server, address(&door)).await,
             TransferAction::StopSource { lease_ms } => {
                 sleep(Duration::from_millis(200)).await;
                 self.state().stop(node, server, Duration::from_millis(lease_ms))
             }
-            TransferAction::FinalCopy { door, .. } => self.final_copy(node, id, server, &door.address).await,
+            TransferAction::FinalCopy { door, .. } => self.final_copy(node, id, server, address(&door)).await,
             TransferAction::FenceSource => {
                 sleep(MOMENT).await;
                 self.state().fence(node, server)
@@ -236,7 +236,9 @@ impl World {
                 sleep(MOMENT).await;
                 self.state().abort(node, id, server)
             }
-            TransferAction::Audit => {
+            TransferAction::ExpectTarget { .. } | TransferAction::DialSource { .. } => Ok(Reply::Done),
+            TransferAction::TryDoor { .. } => Ok(Reply::Reached { rtt_us: 100, bandwidth: 1 << 30 }),
+            TransferAction::Audit { .. } => {
                 self.state().admit_players(id, server);
                 sleep(Duration::from_secs(1)).await;
                 let state = self.state();
@@ -354,4 +356,11 @@ fn describe(fault: Option<Fault>) -> String {
 
 fn refuse(code: ErrorCode, message: &str) -> CallError {
     CallError::Refused(error(code, message))
+}
+
+/// Where the fakes deliver to; how the bytes would get there makes no difference to them.
+fn address(door: &Door) -> &str {
+    match &door.route {
+        Route::Direct { address } | Route::Reverse { address, .. } | Route::Relay { url: address } => address,
+    }
 }

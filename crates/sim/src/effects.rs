@@ -37,7 +37,13 @@ impl State {
     pub(crate) fn measure(&mut self, node: NodeId, server: ServerId) -> Done {
         let copy = self.copy(node, server)?;
         let running = copy.running.is_some();
-        Ok(Reply::Measured { bytes: 4096, files: copy.tree.len(), running, answers_tcp: running })
+        Ok(Reply::Measured {
+            bytes: 4096,
+            files: copy.tree.len(),
+            running,
+            answers_tcp: running,
+            fingerprint: node.to_string(),
+        })
     }
 
     pub(crate) fn prepare(&mut self, node: NodeId, id: TransferId, server: ServerId, ticket: String) -> Done {
@@ -48,7 +54,12 @@ impl State {
         }
         let staging = here.staging.entry(id).or_default();
         (staging.ticket, staging.server) = (ticket, Some(server));
-        Ok(Reply::TargetReady { address })
+        Ok(Reply::TargetReady {
+            fingerprint: address.clone(),
+            address: Some(address),
+            owner: None,
+            player_address: None,
+        })
     }
 
     /// Puts a tree into the staging behind `door` and answers the root that its disk gives back.

@@ -74,6 +74,7 @@ fn hello() -> Hello {
         secret: None,
         resources: Resources::default(),
         servers: vec![],
+        cluster: None,
     }
 }
 

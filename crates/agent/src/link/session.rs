@@ -51,6 +51,7 @@ impl Session {
             secret: who.secret.clone(),
             resources: self.node.resources().await,
             servers: self.node.observations(),
+            cluster: None,
         };
         self.send(&ToPanel::Hello(Box::new(hello))).await?;
         let welcome = timeout(WELCOME, self.welcome()).await;

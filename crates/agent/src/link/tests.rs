@@ -140,6 +140,7 @@ fn hello_of_nobody() -> Hello {
         secret: None,
         resources: model::Resources::default(),
         servers: Vec::new(),
+        cluster: None,
     }
 }
 

@@ -13,7 +13,7 @@ use model::{Epoch, RuntimeKind, ServerId, ServerSpec, StopHow};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{Exit, LINES_WAITING, Running, Runtime, Unit};
+use super::{Exit, House, LINES_WAITING, Running, Runtime, Unit};
 use crate::layout::Place;
 
 /// Games by server.
@@ -92,6 +92,10 @@ impl Game {
 impl Runtime for Fake {
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Process
+    }
+
+    fn house(&self) -> House {
+        House { owner: None, data_is_mounted: false, binds_ports: true }
     }
 
     async fn fetch(&self, _spec: &ServerSpec) -> Result<(), AgentError> {

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use model::agent_api::AgentError;
+use model::agent_api::{AgentError, Owner};
 use model::{Allocation, Epoch, RuntimeKind, ServerId, ServerSpec, StopHow};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -30,6 +30,17 @@ pub(crate) struct Unit<'a> {
     pub(crate) spec: &'a ServerSpec,
     /// Epoch that it runs in; written on a container for people and scripts.
     pub(crate) epoch: Epoch,
+}
+
+/// What a way of running games asks of those who bring files to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct House {
+    /// To whom a server's files must belong; none: to whom they belonged before.
+    pub(crate) owner: Option<Owner>,
+    /// `data` is mounted into what runs: it is filled and emptied, never replaced or removed.
+    pub(crate) data_is_mounted: bool,
+    /// Games bind their allocations on this machine, so that a port can be tried before.
+    pub(crate) binds_ports: bool,
 }
 
 /// Something that runs servers.
@@ -46,6 +57,9 @@ pub(crate) struct Unit<'a> {
 pub(crate) trait Runtime: Send + Sync + 'static {
     /// Which it is.
     fn kind(&self) -> RuntimeKind;
+
+    /// What it asks of those who bring files to it.
+    fn house(&self) -> House;
 
     /// Gets from elsewhere what a start will need. May take long, and may be dropped anywhere.
     async fn fetch(&self, spec: &ServerSpec) -> Result<(), AgentError>;

@@ -74,6 +74,7 @@ impl Task {
             fenced: ownership.fenced,
             since,
             exit_code: None,
+            attention: Vec::new(),
         };
         let (seen, _) = watch::channel(Seen { observation, began: None, up: None });
         let (spec, _) = watch::channel(shared(spec));

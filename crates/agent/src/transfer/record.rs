@@ -142,7 +142,10 @@ pub(super) fn name(key: &StepKey, action: &TransferAction) -> String {
         TransferAction::StartTarget { .. } => "start_target",
         TransferAction::CheckHealth { .. } => "check_health",
         TransferAction::AbortTarget => "abort_target",
-        TransferAction::Audit => "audit",
+        TransferAction::Audit { .. } => "audit",
+        TransferAction::ExpectTarget { .. } => "expect_target",
+        TransferAction::DialSource { .. } => "dial_source",
+        TransferAction::TryDoor { .. } => "try_door",
         TransferAction::RetainSource { .. } => "retain_source",
         TransferAction::FreeRetained => "free_retained",
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::transfer::{Decision, OwnerMap, Progress, RateLimit, Receipt, RoundReport, Source, SourceOptions};
-use model::agent_api::{AgentError, Door, ErrorCode, Reply};
+use model::agent_api::{AgentError, Door, ErrorCode, Owner, Reply, Route};
 use model::{CopyReceipt, FreezePrediction};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,8 @@ impl Transfer {
         let observation = server.observation();
         let running = observation.status.is_live();
         let answers_tcp = running && answers_tcp(node, &server).await;
-        Ok(Reply::Measured { bytes: size.bytes, files: size.files, running, answers_tcp })
+        let fingerprint = node.key.fingerprint().to_string();
+        Ok(Reply::Measured { bytes: size.bytes, files: size.files, running, answers_tcp, fingerprint })
     }
 
     pub(super) async fn precopy(
@@ -117,7 +118,7 @@ impl Transfer {
         let ticket = door.ticket.parse().map_err(|_| conflict("the ticket is not one"))?;
         let limit = Arc::new(RateLimit::new(bandwidth));
         let options = SourceOptions {
-            owner: OwnerMap::Keep,
+            owner: owner_map(door.owner),
             bandwidth: Some(Arc::clone(&limit)),
             idle_timeout: TARGET_SILENT,
             scratch: node.layout.staging(),
@@ -125,9 +126,9 @@ impl Transfer {
         };
         let data = node.layout.place(self.server).data();
         let progress = Arc::new(Progress::default());
-        tracing::info!(transfer = %self.id, target = door.address, "transfer: connecting to the target");
-        let source =
-            Source::connect(&door.address, &node.key, peer, &ticket, &data, options, Arc::clone(&progress)).await;
+        let Route::Direct { address } = &door.route else { return Err(conflict("this way is not known here")) };
+        tracing::info!(transfer = %self.id, target = address, "transfer: connecting to the target");
+        let source = Source::connect(address, &node.key, peer, &ticket, &data, options, Arc::clone(&progress)).await;
         let source = source.map_err(|e| self.copy_failed(&e))?;
         let reporter = Reporter::start(self.id, progress, node.around.news.clone());
         Ok(Session { source, door, limit, history: Vec::new(), reporter })
@@ -143,14 +144,19 @@ impl Transfer {
         Ok(Reply::Done)
     }
 
-    pub(super) async fn audit(&self, node: &Node, cancel: &CancellationToken) -> Result<Reply, AgentError> {
+    pub(super) async fn audit(
+        &self,
+        node: &Node,
+        owner: Option<Owner>,
+        cancel: &CancellationToken,
+    ) -> Result<Reply, AgentError> {
         let seen = node.server(self.server)?.observation();
         if seen.status.is_live() || !seen.fenced {
             return Err(conflict("only a server that is fenced and stands still can be audited"));
         }
         let data = node.layout.place(self.server).data();
         let report =
-            blocking_engine(cancel, move |cancel| ::transfer::tree_root(&data, OwnerMap::Keep, cancel)).await?;
+            blocking_engine(cancel, move |cancel| ::transfer::tree_root(&data, owner_map(owner), cancel)).await?;
         Ok(Reply::Audited { root: report.root.to_string() })
     }
 
@@ -182,6 +188,10 @@ pub(super) async fn answers_tcp(node: &Node, server: &Server) -> bool {
     let unit = Unit { place: &place, spec: &spec, epoch: server.observation().epoch };
     let Some(address) = node.around.runtime.game_address(unit).await else { return false };
     matches!(tokio::time::timeout(TCP_PROBE, TcpStream::connect(address)).await, Ok(Ok(_)))
+}
+
+fn owner_map(owner: Option<Owner>) -> OwnerMap {
+    owner.map_or(OwnerMap::Keep, |Owner { uid, gid }| OwnerMap::To { uid, gid })
 }
 
 fn spell(receipt: &Receipt, bytes_live: u64) -> CopyReceipt {

@@ -59,7 +59,10 @@ impl Transfer {
         let (spec, epoch) = (target.spec.clone(), target.epoch);
         tracing::info!(transfer = %self.id, server = %self.server, bytes, "transfer: preparing the target");
         check_room(&node.layout.staging_of(self.id), &node.layout.staging(), bytes, files).await?;
-        spec.allocations.iter().try_for_each(check_port)?;
+        let house = node.around.runtime.house();
+        if house.binds_ports {
+            spec.allocations.iter().try_for_each(check_port)?;
+        }
         // An image may take minutes. It is the only part that is cut short: the rest makes things, and half of one of
         // them would be found by nobody.
         let fetched = cancel.run_until_cancelled(node.around.runtime.fetch(&spec)).await;
@@ -72,7 +75,12 @@ impl Transfer {
         }
         self.set_phase(node, Phase::Receiving).await?;
         self.open_door(node).await?;
-        Ok(Reply::TargetReady { address: node.data_address() })
+        Ok(Reply::TargetReady {
+            address: Some(node.data_address()),
+            fingerprint: node.key.fingerprint().to_string(),
+            owner: house.owner,
+            player_address: None,
+        })
     }
 
     fn check_absent(&self, node: &Node) -> Result<(), AgentError> {

@@ -133,7 +133,10 @@ impl Transfer {
                 self.check_health(node, tcp_probe, uptime, timeout).await
             }
             TransferAction::AbortTarget => self.abort_target(node).await,
-            TransferAction::Audit => self.audit(node, cancel).await,
+            TransferAction::Audit { owner } => self.audit(node, owner, cancel).await,
+            TransferAction::ExpectTarget { .. }
+            | TransferAction::DialSource { .. }
+            | TransferAction::TryDoor { .. } => Err(AgentError::new(ErrorCode::Unsupported, "not yet")),
             TransferAction::RetainSource { expires_at } => self.retain_source(node, expires_at).await,
             TransferAction::FreeRetained => self.free_retained(node).await,
         }
@@ -165,7 +168,8 @@ fn may_be_cut_short(action: &TransferAction) -> bool {
             | TransferAction::StopSource { .. }
             | TransferAction::FinalCopy { .. }
             | TransferAction::CheckHealth { .. }
-            | TransferAction::Audit
+            | TransferAction::Audit { .. }
+            | TransferAction::TryDoor { .. }
     )
 }
 

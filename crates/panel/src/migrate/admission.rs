@@ -229,7 +229,7 @@ fn shortages(needed: Limits, free: Free, has_address: bool) -> Vec<Shortage> {
 fn as_what(runtime: RuntimeKind) -> &'static str {
     match runtime {
         RuntimeKind::Process => "as processes",
-        RuntimeKind::Docker => "in containers",
+        RuntimeKind::Docker | RuntimeKind::Kubernetes => "in containers",
     }
 }
 
@@ -237,7 +237,7 @@ fn as_what(runtime: RuntimeKind) -> &'static str {
 fn word(runtime: RuntimeKind) -> &'static str {
     match runtime {
         RuntimeKind::Process => "process",
-        RuntimeKind::Docker => "docker",
+        RuntimeKind::Docker | RuntimeKind::Kubernetes => "docker",
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn hello(secret: Option<&str>) -> Hello {
         secret: secret.map(str::to_owned),
         resources: Resources::default(),
         servers: Vec::new(),
+        cluster: None,
     }
 }
 
@@ -171,6 +172,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::ReadConsole { .. } => "console",
         Request::ObserveServer { .. } => "observe",
         Request::RemoveServer { .. } => "remove",
+        Request::CheckTarget { .. } => "check",
         Request::Transfer { .. } => "transfer",
     }
 }

@@ -164,6 +164,7 @@ fn seen(server: &str, status: ServerStatus, epoch: u64) -> ServerObservation {
         fenced: false,
         since: SystemClock.now(),
         exit_code: None,
+        attention: Vec::new(),
     }
 }
 

@@ -41,6 +41,7 @@ async fn what_an_agent_answers_is_the_servers_status_at_once() {
         fenced: false,
         since: SystemClock.now(),
         exit_code: None,
+        attention: Vec::new(),
     };
     let script = answers([("start", Some(Outcome::Ok(Reply::Server { server })))]);
     let _agent = TestAgent::back(panel.address, agent.node, &hello(None), script).await;

@@ -19,14 +19,21 @@ fn well(action: &TransferAction) -> Reply {
         ..CopyReceipt::default()
     };
     match action {
-        TransferAction::Measure => Reply::Measured { bytes: 10, files: 1, running: true, answers_tcp: false },
-        TransferAction::PrepareTarget { .. } => Reply::TargetReady { address: "127.0.0.1:1".to_owned() },
+        TransferAction::Measure => {
+            Reply::Measured { bytes: 10, files: 1, running: true, answers_tcp: false, fingerprint: "00".repeat(32) }
+        }
+        TransferAction::PrepareTarget { .. } => Reply::TargetReady {
+            address: Some("127.0.0.1:1".to_owned()),
+            fingerprint: "00".repeat(32),
+            owner: None,
+            player_address: None,
+        },
         TransferAction::Precopy { .. } => Reply::Precopied { prediction: FreezePrediction::default() },
         TransferAction::StopSource { .. } => Reply::Stopped { was_running: true, ago_ms: 5 },
         TransferAction::FinalCopy { .. } => Reply::Copied { receipt: receipt() },
         TransferAction::StartTarget { .. } => Reply::Started { ago_ms: Some(2) },
         TransferAction::CheckHealth { .. } => Reply::Healthy { boot_ms: 7 },
-        TransferAction::Audit => Reply::Audited { root: "aa".to_owned() },
+        TransferAction::Audit { .. } => Reply::Audited { root: "aa".to_owned() },
         TransferAction::RetainSource { .. } => Reply::Retained { bytes: 10 },
         _ => Reply::Done,
     }
@@ -69,6 +76,7 @@ async fn two(source_script: Script, target_script: Script) -> Two {
         fenced: false,
         since: model::Timestamp::UNIX_EPOCH,
         exit_code: None,
+        attention: Vec::new(),
     });
     panel.until_status(&server, "running").await;
     drop((source, target));

@@ -16,13 +16,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ImageInspect};
 use futures_util::StreamExt;
-use model::agent_api::{AgentError, ErrorCode};
+use model::agent_api::{AgentError, ErrorCode, Owner};
 use model::{Clock, RuntimeKind, ServerId, ServerSpec, StopHow, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::lines::Lines;
-use super::{Exit, LINES_WAITING, Running, Runtime, Unit};
+use super::{Exit, House, LINES_WAITING, Running, Runtime, Unit};
 use crate::disk;
 use crate::error::{Error, Result as Fatal};
 use crate::layout::Place;
@@ -98,6 +98,11 @@ impl Containers {
 impl Runtime for Containers {
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Docker
+    }
+
+    fn house(&self) -> House {
+        let (uid, gid) = self.owner;
+        House { owner: Some(Owner { uid, gid }), data_is_mounted: false, binds_ports: true }
     }
 
     async fn fetch(&self, spec: &ServerSpec) -> Result<(), AgentError> {

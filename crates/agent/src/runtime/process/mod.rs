@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Exit, LINES_WAITING, Running, Runtime, Unit, reachable};
+use super::{Exit, House, LINES_WAITING, Running, Runtime, Unit, reachable};
 use crate::disk;
 use crate::layout::Place;
 use known::{RunRecord, adopted_ended, ended, identify, lookup, signal, signal_named};
@@ -95,6 +95,10 @@ impl Processes {
 impl Runtime for Processes {
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Process
+    }
+
+    fn house(&self) -> House {
+        House { owner: None, data_is_mounted: false, binds_ports: true }
     }
 
     async fn fetch(&self, _spec: &ServerSpec) -> Result<(), AgentError> {

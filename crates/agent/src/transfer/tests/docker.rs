@@ -23,7 +23,7 @@ async fn a_server_in_a_container_moves_while_it_runs() {
     let root = stage.frozen_and_copied().await;
     stage.at_target("start_target", stage.start_target()).await.unwrap();
     stage.at_target("check_health", health()).await.unwrap();
-    assert_eq!(stage.at_source("audit", TransferAction::Audit).await.unwrap(), Reply::Audited { root });
+    assert_eq!(stage.at_source("audit", TransferAction::Audit { owner: None }).await.unwrap(), Reply::Audited { root });
     let retain = TransferAction::RetainSource { expires_at: Timestamp::MAX };
     stage.at_source("release_source", retain).await.unwrap();
     assert!(stage.source.is_clean());

@@ -83,7 +83,7 @@ async fn a_copy_of_a_server_that_was_not_stopped_is_refused() {
     stage.prepare().await.unwrap();
     assert_eq!(code(stage.at_source("final_copy", stage.final_copy()).await), ErrorCode::Conflict);
     assert_eq!(code(stage.at_source("fence_source", TransferAction::FenceSource).await), ErrorCode::LeaseLost);
-    assert_eq!(code(stage.at_source("audit", TransferAction::Audit).await), ErrorCode::Conflict);
+    assert_eq!(code(stage.at_source("audit", TransferAction::Audit { owner: None }).await), ErrorCode::Conflict);
     let retain = TransferAction::RetainSource { expires_at: Timestamp::MAX };
     assert_eq!(code(stage.at_source("release_source", retain).await), ErrorCode::Conflict);
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::transfer::{Identity, Listener, OwnerMap, Ticket, tree_root};
-use model::agent_api::{AgentError, Door, ErrorCode, Outcome, Reply, Request, StepKey, TransferAction};
+use model::agent_api::{AgentError, Door, ErrorCode, Outcome, Reply, Request, Route, StepKey, TransferAction};
 use model::{Epoch, NodeId, Permit, ServerId, ServerSpec, ServerStatus, SystemClock, TransferId};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -242,9 +242,10 @@ impl Stage {
 
     fn door(&self) -> Door {
         Door {
-            address: self.target.node.data_address(),
+            route: Route::Direct { address: self.target.node.data_address() },
             fingerprint: self.target.key.fingerprint().to_string(),
             ticket: self.ticket.clone(),
+            owner: None,
         }
     }
 

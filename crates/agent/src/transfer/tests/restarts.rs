@@ -25,7 +25,7 @@ async fn both_agents_die_after_the_copy_and_it_still_starts() {
     stage.target.restart().await;
     stage.at_target("start_target", stage.start_target()).await.unwrap();
     stage.at_target("check_health", health()).await.unwrap();
-    let audited = stage.at_source("audit", TransferAction::Audit).await.unwrap();
+    let audited = stage.at_source("audit", TransferAction::Audit { owner: None }).await.unwrap();
     assert_eq!(audited, Reply::Audited { root });
 }
 

@@ -8,7 +8,7 @@ use super::*;
 async fn a_running_server_moves_with_everything_it_has() {
     let stage = Stage::running().await;
     let id = stage.spec.id;
-    let Reply::Measured { bytes, files, running, answers_tcp } =
+    let Reply::Measured { bytes, files, running, answers_tcp, .. } =
         stage.at_source("prepare_target", TransferAction::Measure).await.unwrap()
     else {
         panic!("not measured");
@@ -37,7 +37,7 @@ async fn a_running_server_moves_with_everything_it_has() {
     assert!(fs::read(stage.target_data().join("world/log.txt")).unwrap().starts_with(&log));
     assert!(stage.target.names("staging").is_empty());
 
-    let audited = stage.at_source("audit", TransferAction::Audit).await.unwrap();
+    let audited = stage.at_source("audit", TransferAction::Audit { owner: None }).await.unwrap();
     assert_eq!(audited, Reply::Audited { root: receipt.root_source });
     let expires_at = Timestamp::MAX;
     let retained = stage.at_source("release_source", TransferAction::RetainSource { expires_at }).await.unwrap();

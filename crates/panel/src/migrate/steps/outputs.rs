@@ -4,7 +4,7 @@ use saga::{Call, Cause, Failure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use model::agent_api::Door;
+use model::agent_api::{Door, Route};
 
 /// Of `prepare_target`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,7 +23,12 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(super) fn door(&self, ticket: String) -> Door {
-        Door { address: self.address.clone(), fingerprint: self.fingerprint.clone(), ticket }
+        Door {
+            route: Route::Direct { address: self.address.clone() },
+            fingerprint: self.fingerprint.clone(),
+            ticket,
+            owner: None,
+        }
     }
 }
 

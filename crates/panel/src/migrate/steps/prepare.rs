@@ -27,7 +27,7 @@ impl Step<Move> for PrepareTarget {
         let about = it.load_about().await.map_err(db_failure)?;
         let measure =
             it.ask(call, self.name(), it.source(), TransferAction::Measure, it.patient().within(it.pace.prepare));
-        let Reply::Measured { bytes, files, running, answers_tcp } = measure.await? else {
+        let Reply::Measured { bytes, files, running, answers_tcp, fingerprint: _ } = measure.await? else {
             return Err(Failure::Undo(Cause::new("unexpected_reply", "the source did not say how big the server is")));
         };
         let stop_patience_s = about.spec.stop_patience_s;
@@ -41,7 +41,7 @@ impl Step<Move> for PrepareTarget {
         };
         let patience = it.patient().within(it.pace.prepare);
         match it.ask(call, self.name(), it.target(), prepare, patience).await? {
-            Reply::TargetReady { address } => to_output(&Prepared {
+            Reply::TargetReady { address: Some(address), .. } => to_output(&Prepared {
                 running,
                 answers_tcp,
                 address,

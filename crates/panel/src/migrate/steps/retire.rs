@@ -30,7 +30,7 @@ impl Step<Move> for Audit {
     async fn run(&self, it: &Move, call: &Call<'_>) -> Result<Value, Failure> {
         let receipt: CopyReceipt = output_of(call, "final_copy")?;
         let patience = it.onward().within(it.pace.audit);
-        match it.ask(call, self.name(), it.source(), TransferAction::Audit, patience).await? {
+        match it.ask(call, self.name(), it.source(), TransferAction::Audit { owner: None }, patience).await? {
             Reply::Audited { root } if root == receipt.root_source => Ok(Value::Null),
             Reply::Audited { root } => {
                 let message = format!(
