@@ -19,4 +19,6 @@ pub use permit::{Epoch, Permit};
 pub use server::{
     Allocation, InstallScript, Limits, Resources, RuntimeKind, ServerObservation, ServerSpec, ServerStatus, StopHow,
 };
-pub use transfer::{Failure, Mode, Options, Stage, StartAfter, TransferState, Verify};
+pub use transfer::{
+    CopyPath, Failure, Mode, Options, PathKind, Stage, StartAfter, TransferState, TriedPath, Verify,
+};

@@ -136,6 +136,43 @@ impl Default for Options {
     }
 }
 
+/// The ways on which a copy can reach its target, in the order in which they are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathKind {
+    /// The target listens, the source dials.
+    Direct,
+    /// The source listens, the target dials.
+    Reverse,
+    /// Both dial the panel.
+    Relay,
+}
+
+/// Which way a copy takes, and why not another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyPath {
+    /// The one that was chosen; none if none was found.
+    pub kind: Option<PathKind>,
+    /// Those that failed, in that order.
+    #[serde(default)]
+    pub tried: Vec<TriedPath>,
+    /// Round-trip time in microseconds, as measured on it.
+    #[serde(default)]
+    pub rtt_us: Option<u64>,
+    /// Bytes per second, as measured on it.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
+}
+
+/// A way that did not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriedPath {
+    /// Which.
+    pub kind: PathKind,
+    /// Why not, for people.
+    pub reason: String,
+}
+
 /// Why a transfer did not complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -37,6 +37,12 @@ impl Allocation {
         self.server_id.is_none() && self.reserved_by.is_none()
     }
 
+    /// `ip:port`, as people and transfers write it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.ip_address, self.port)
+    }
+
     /// As an agent needs it.
     #[must_use]
     pub fn to_model(&self) -> model::Allocation {
@@ -182,6 +188,18 @@ pub async fn allocation_reserve(
                WHERE id = $2 AND node_id = $3 AND server_id IS NULL AND reserved_by IS NULL";
     let update = sqlx::query(sql).bind(transfer.to_string()).bind(id.to_string()).bind(node.to_string());
     exactly_one(&update.execute(conn).await?)
+}
+
+/// The address turned out to be `ip`: a load balancer gave it out when the target was made ready. Transfers on their
+/// way to it show it from now on. Again is the same.
+pub async fn allocation_address_set(tx: &mut Conn, id: AllocationId, ip: &str) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE allocations SET ip_address = $1 WHERE id = $2");
+    exactly_one(&update.bind(ip.to_owned()).bind(id.to_string()).execute(&mut *tx).await?)?;
+    let row = allocation_get(tx, id).await?;
+    let sql = "UPDATE transfers SET target_address = $1 WHERE target_allocation_id = $2 AND finished_at IS NULL";
+    let show = sqlx::query(sql).bind(row.address()).bind(id.to_string());
+    show.execute(tx).await?;
+    Ok(())
 }
 
 /// Ends every reservation of a transfer. None is fine: it may never have reserved.

@@ -106,6 +106,7 @@ impl Migrations {
             epoch: about.server.epoch,
             reserved: about.server.limits,
             progress: CopyProgress::default(),
+            path: None,
             receipt: None,
             freeze_ms: None,
             boot_ms: None,

@@ -9,7 +9,7 @@ mod ownership;
 mod row;
 
 use model::{
-    AllocationId, CopyProgress, CopyReceipt, Epoch, Failure, Limits, Mode, NodeId, Options, ServerId, Stage, Timestamp,
+    AllocationId, CopyPath, CopyProgress, CopyReceipt, Epoch, Failure, Limits, Mode, NodeId, Options, ServerId, Stage, Timestamp,
     TransferId, TransferState,
 };
 use sqlx::AssertSqlSafe;
@@ -55,6 +55,8 @@ pub struct Transfer {
     pub reserved: Limits,
     /// Where the copy stands, as last written down.
     pub progress: CopyProgress,
+    /// Which way the copy takes, once one was looked for.
+    pub path: Option<CopyPath>,
     /// What the copy can prove.
     pub receipt: Option<CopyReceipt>,
     /// Milliseconds from the end of the game's process on the source to its start on the target.
@@ -243,6 +245,13 @@ pub async fn stages_of(conn: &mut Conn, id: TransferId) -> Result<Vec<StageRow>,
 pub async fn progress_set(conn: &mut Conn, id: TransferId, progress: &CopyProgress) -> Result<(), DbError> {
     let update = sqlx::query("UPDATE transfers SET progress = $1 WHERE id = $2");
     let update = update.bind(to_json("transfers.progress", progress)?).bind(id.to_string());
+    exactly_one(&update.execute(conn).await?)
+}
+
+/// Which way the copy takes. The last word counts: a way that failed in the middle is followed by another.
+pub async fn path_set(conn: &mut Conn, id: TransferId, path: &CopyPath) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE transfers SET path = $1 WHERE id = $2");
+    let update = update.bind(to_json("transfers.path", path)?).bind(id.to_string());
     exactly_one(&update.execute(conn).await?)
 }
 
