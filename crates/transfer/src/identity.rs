@@ -1,14 +1,20 @@
 //! Who we are on a data connection: a self-signed certificate, known to the peer by its fingerprint, and the one-time
 //! ticket that says which copy a connection is for.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use data_encoding::HEXLOWER;
 use rcgen::{CertificateParams, KeyPair};
 use ring::rand::{SecureRandom, SystemRandom};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{
+    ClientConfig, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tls,
+};
 
 /// SHA-256 of a certificate. Written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +60,16 @@ impl Identity {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.certificate)
+    }
+
+    /// TLS 1.3 as a client who accepts exactly the certificate `peer`, for other connections than a copy's.
+    pub fn tls_client(&self, peer: Fingerprint) -> Result<Arc<ClientConfig>> {
+        tls::client(self, peer)
+    }
+
+    /// TLS 1.3 as a server who wants a certificate, any: who its peer is must be decided by what comes after.
+    pub fn tls_server(&self) -> Result<Arc<ServerConfig>> {
+        tls::server(self)
     }
 
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
