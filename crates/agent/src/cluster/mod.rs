@@ -1,0 +1,3 @@
+//! The agent of a Kubernetes cluster. The only tree that knows `kube`.
+
+pub(crate) mod objects;
