@@ -42,6 +42,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Look at the cluster: rights, the API server, what was configured for it.
+    #[error("cannot use the cluster: {0}")]
+    Cluster(String),
     /// Look at the Docker engine.
     #[error("cannot use the runtime: {0}")]
     Runtime(String),

@@ -5,6 +5,7 @@
 //! what happens to a server that was stopped for a transfer when the panel falls silent.
 
 mod cluster;
+mod daemon;
 mod disk;
 mod error;
 mod identity;
@@ -27,9 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result};
 
-use identity::Identity;
+use daemon::Daemon;
+use identity::{Directory, Identity, Vault};
 use layout::Layout;
-use link::Link;
+use link::enrolment::Enrolment;
+use link::{Address, Link};
 use node::Node;
 use permit::{Permits, Verifier};
 use runtime::Runtime;
@@ -83,7 +86,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let shutdown = shutdown.child_token();
     let _ending = shutdown.clone().drop_guard();
     let layout = Layout::new(absolute(&config.data_dir)?);
-    let identity = Identity::open(&layout, &config.name)?;
+    let vault: Arc<dyn Vault> = Arc::new(Directory::open(layout.identity())?);
+    let identity = Identity::open(&*vault, &config.name).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let key = Arc::clone(&identity.key);
     let runtime = runtime(&config.runtime, key.fingerprint().to_string(), Arc::clone(&clock)).await?;
@@ -95,9 +99,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         let verifier = Verifier::new(enrolled.agent_id, &enrolled.permit_key);
         permits.set(verifier.map_err(|error| Error::Config(error.message))?);
     }
-    let around = Around { runtime, clock, permits, heard: Arc::new(Heard::new()), news, shutdown };
+    let address = Address::parse(&config.panel_url)?;
+    let credential = Enrolment::new(&identity, vault, config.panel_url, config.enrolment_token)?;
+    let around = Around { runtime, clock, permits, heard: Arc::new(Heard::new()), news, shutdown: shutdown.clone() };
     let node = Node::open(layout, around, key, listener).await?;
-    Box::pin(Link::new(node, identity, &config)?.keep()).await
+    let daemon = Daemon { node, name: config.name, advertise: config.advertise };
+    Box::pin(Link::new(Arc::new(daemon), address, Box::new(credential), shutdown).keep()).await
 }
 
 /// Opens the data listener. Where any port will do it is the same one again after a restart, if it is free: sources

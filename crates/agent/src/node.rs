@@ -58,6 +58,11 @@ impl Node {
     /// Does what the panel asks. What must keep its order is put in order before this returns; the rest is the future.
     pub(crate) fn obey(self: &Arc<Self>, request: Request) -> BoxFuture<'static, Outcome> {
         self.around.heard.now();
+        self.carry_out(request)
+    }
+
+    /// [`Node::obey`] for what is asked by somebody who is not the panel: it does not renew leases.
+    pub(crate) fn carry_out(self: &Arc<Self>, request: Request) -> BoxFuture<'static, Outcome> {
         let node = Arc::clone(self);
         if let Request::Transfer { key, server_id, action } = request {
             return self.transfers.submit(node, &key, server_id, action);

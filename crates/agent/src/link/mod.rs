@@ -1,35 +1,98 @@
-//! The link to the panel: dialled by the agent, kept for ever, the only way in which it is told what to do.
+//! The link of an agent to whoever tells it what to do: dialled by the agent, kept for ever, its only ears.
 //!
 //! ```text
-//! connect ─ 401, 403 or a refusing close ─► the token, if one was given and is not the one refused, else the end
+//! connect ─ 401, 403 or a refusing close ─► another credential, if there is one and it is not the one refused
 //!    │    ─ anything else ────────────────► wait (jittered, bounded), connect
 //!    ▼
 //! hello ─► welcome ─► requests, replies, notices ─ lost ─► connect
 //! ```
+//!
+//! Who speaks is an [`Agent`]: a node, a whole cluster, the mover of one pod. Where to and with what right is an
+//! [`Address`] and a [`Credential`]: a panel with an enrolment, or an orchestrator with a standing bearer.
 
+mod address;
 mod backoff;
 mod connect;
+pub(crate) mod enrolment;
 mod session;
+pub(crate) mod standing;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::agent_api::{AgentError, Welcome};
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use model::agent_api::{Hello, Notice, Outcome, Request, Welcome};
+use model::{Resources, ServerObservation};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
-use crate::identity::{Enrolled, Identity, remember};
-use crate::node::Node;
-use crate::permit::Verifier;
+use crate::error::Result;
+pub(crate) use address::Address;
 use backoff::Backoff;
-use connect::{Address, connect};
+use connect::connect;
 use session::Session;
+
+/// Who speaks on a link.
+///
+/// # Guarantees
+///
+/// [`Agent::obey`] has put what must keep its order in order when it returns; the rest is the future. Dropping that
+/// loses the answer and stops nothing.
+///
+/// # Assumptions
+///
+/// One link at a time, and requests come in the order in which they were sent.
+#[async_trait]
+pub(crate) trait Agent: Send + Sync + 'static {
+    /// What it says of itself. `ours` is the address at which the other end sees this machine.
+    async fn hello(&self, ours: IpAddr) -> Hello;
+
+    /// What is left, for heartbeats.
+    async fn resources(&self) -> Resources;
+
+    /// Every server that it holds, for heartbeats.
+    fn observations(&self) -> Vec<ServerObservation>;
+
+    /// What happens from now on.
+    fn news(&self) -> broadcast::Receiver<Notice>;
+
+    /// Does what is asked.
+    fn obey(self: Arc<Self>, request: Request) -> BoxFuture<'static, Outcome>;
+
+    /// The other end knows it by this id, and signs permits with this key.
+    fn welcomed(&self, welcome: &Welcome) -> Result<()>;
+
+    /// Nobody listens any more, until the next welcome.
+    fn cut_off(&self) {}
+}
+
+/// With what right an agent connects.
+#[async_trait]
+pub(crate) trait Credential: Send {
+    /// What to show this time.
+    fn show(&mut self) -> Result<Shown, End>;
+
+    /// It was good.
+    async fn welcomed(&mut self, welcome: &Welcome) -> Result<()>;
+
+    /// It was refused. An error ends the link for good.
+    fn refused(&mut self, reason: String) -> Result<()>;
+}
+
+/// What is shown at the other end's door.
+pub(crate) struct Shown {
+    pub(crate) bearer: String,
+    /// What will be shown from now on; only with an enrolment token.
+    pub(crate) secret: Option<String>,
+}
 
 /// Why a connection ended.
 #[derive(Debug)]
-enum End {
+pub(crate) enum End {
     /// Time may help.
     Lost(String),
     /// It will not.
@@ -48,131 +111,66 @@ impl End {
     }
 }
 
-/// How this agent introduces itself.
-struct Introduction {
-    name: String,
-    /// Only with an enrolment token.
-    secret: Option<String>,
-    advertise: Option<String>,
-    listens: SocketAddr,
-}
-
-impl Introduction {
-    /// A listener on all addresses is reached, as far as we can know, where the panel sees us.
-    fn data_address(&self, ours: IpAddr) -> String {
-        let ip = if self.listens.ip().is_unspecified() { ours } else { self.listens.ip() };
-        self.advertise.clone().unwrap_or_else(|| SocketAddr::new(ip, self.listens.port()).to_string())
-    }
-}
-
 /// What the link is made of.
 pub(crate) struct Link {
-    node: Arc<Node>,
+    agent: Arc<dyn Agent>,
     address: Address,
-    panel_url: String,
-    token: Option<String>,
-    secret: String,
-    enrolled: Option<Enrolled>,
-    introduction: Introduction,
+    credential: Box<dyn Credential>,
+    shutdown: CancellationToken,
     backoff: Backoff,
 }
 
 impl Link {
-    pub(crate) fn new(node: Arc<Node>, identity: Identity, config: &crate::Config) -> Result<Self> {
-        if identity.enrolled.is_none() && config.enrolment_token.is_none() {
-            let message = "this machine has not joined a panel: make a node there and run the command that it shows";
-            return Err(Error::Config(message.to_owned()));
-        }
-        let introduction = Introduction {
-            name: config.name.clone(),
-            secret: None,
-            advertise: config.advertise.clone(),
-            listens: node.listener.local_addr(),
-        };
-        Ok(Self {
-            address: Address::parse(&config.panel_url)?,
-            panel_url: config.panel_url.clone(),
-            token: config.enrolment_token.clone(),
-            secret: identity.secret,
-            enrolled: identity.enrolled,
-            introduction,
-            backoff: Backoff::default(),
-            node,
-        })
+    pub(crate) fn new(
+        agent: Arc<dyn Agent>,
+        address: Address,
+        credential: Box<dyn Credential>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { agent, address, credential, shutdown, backoff: Backoff::default() }
     }
 
-    /// Keeps the link until the agent ends or the panel refuses it.
+    /// Keeps the link until the agent ends or is refused for good.
     pub(crate) async fn keep(mut self) -> Result<()> {
-        let shutdown = self.node.around.shutdown.clone();
         loop {
-            match Box::pin(self.connection()).await {
+            let reason = match Box::pin(self.connection()).await {
                 End::Shutdown => return Ok(()),
-                End::Refused(reason) => self.refused(reason)?,
-                End::Lost(reason) => {
-                    let wait = self.backoff.next();
-                    tracing::warn!(reason, ?wait, "no link to the panel");
-                    if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                        return Ok(());
-                    }
+                End::Refused(reason) => {
+                    self.credential.refused(reason.clone())?;
+                    reason
                 }
+                End::Lost(reason) => reason,
+            };
+            let wait = self.backoff.next();
+            tracing::warn!(reason, ?wait, to = %self.address, "no link");
+            if self.shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return Ok(());
             }
         }
     }
 
     async fn connection(&mut self) -> End {
-        let shutdown = self.node.around.shutdown.clone();
+        let shutdown = self.shutdown.clone();
         match shutdown.run_until_cancelled(Box::pin(self.open())).await {
             None => End::Shutdown,
             Some(Err(end)) => end,
             Some(Ok((session, welcome))) => {
                 self.backoff.reset();
-                tracing::info!(panel = self.panel_url, agent = %welcome.agent_id, "linked with the panel");
-                session.serve(welcome.heartbeat_ms).await
+                tracing::info!(to = %self.address, agent = %welcome.agent_id, "linked");
+                let end = session.serve(welcome.heartbeat_ms).await;
+                self.agent.cut_off();
+                end
             }
         }
     }
 
     async fn open(&mut self) -> Result<(Session, Welcome), End> {
-        let credential = self.credential()?;
-        let (socket, ours) = connect(&self.address, &credential).await?;
-        let mut session = Session::new(socket, Arc::clone(&self.node));
-        let welcome = session.introduce(&self.introduction, ours).await?;
-        self.welcomed(&welcome).map_err(End::lost)?;
+        let shown = self.credential.show()?;
+        let (socket, ours) = connect(&self.address, &shown.bearer).await?;
+        let mut session = Session::new(socket, Arc::clone(&self.agent), self.shutdown.clone());
+        let welcome = session.introduce(shown.secret, ours).await?;
+        self.agent.welcomed(&welcome).map_err(End::lost)?;
+        self.credential.welcomed(&welcome).await.map_err(End::lost)?;
         Ok((session, welcome))
-    }
-
-    /// What is shown to the panel; the secret itself goes along only with a token.
-    fn credential(&mut self) -> Result<String, End> {
-        if let Some(enrolled) = &self.enrolled {
-            self.introduction.secret = None;
-            return Ok(format!("{}.{}", enrolled.agent_id, self.secret));
-        }
-        self.introduction.secret = Some(self.secret.clone());
-        self.token.clone().ok_or_else(|| End::refused("it does not know this agent"))
-    }
-
-    fn welcomed(&mut self, welcome: &Welcome) -> Result<()> {
-        let verifier = Verifier::new(welcome.agent_id, &welcome.permit_key);
-        self.node.around.permits.set(verifier.map_err(|AgentError { message, .. }| Error::Config(message))?);
-        let enrolled = Enrolled {
-            panel_url: self.panel_url.clone(),
-            agent_id: welcome.agent_id,
-            permit_key: welcome.permit_key.clone(),
-        };
-        if self.enrolled.as_ref() != Some(&enrolled) {
-            remember(&self.node.layout, &enrolled)?;
-            self.enrolled = Some(enrolled);
-        }
-        Ok(())
-    }
-
-    /// An agent that the panel has forgotten joins again if it was given a new token.
-    fn refused(&mut self, reason: String) -> Result<()> {
-        let forgotten = self.enrolled.take().is_some();
-        if forgotten && self.token.is_some() {
-            tracing::warn!(reason, "the panel does not know this agent any more: trying the enrolment token");
-            return Ok(());
-        }
-        Err(Error::Refused { reason })
     }
 }

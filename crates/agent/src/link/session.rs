@@ -1,4 +1,4 @@
-//! One connection to the panel, from hello to its end.
+//! One connection, from hello to its end.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,47 +12,36 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use tokio_util::sync::CancellationToken;
+
 use super::connect::Socket;
-use super::{End, Introduction};
-use crate::node::Node;
+use super::{Agent, End};
 
 const WELCOME: Duration = Duration::from_secs(15);
 const SEND: Duration = Duration::from_secs(20);
 const GOODBYE: Duration = Duration::from_secs(1);
 const HEARTBEAT_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 const MISSED: u32 = 3;
-/// A panel that is busy for a moment is not gone.
+/// Somebody who is busy for a moment is not gone.
 const SILENCE_AT_LEAST: Duration = Duration::from_secs(10);
 const ANSWERS: usize = 64;
 
-/// A socket on which the panel has not welcomed us yet.
+/// A socket on which we are not welcomed yet.
 pub(super) struct Session {
     socket: Socket,
-    node: Arc<Node>,
+    agent: Arc<dyn Agent>,
+    shutdown: CancellationToken,
     heard: Instant,
 }
 
 impl Session {
-    pub(super) fn new(socket: Socket, node: Arc<Node>) -> Self {
-        Self { socket, node, heard: Instant::now() }
+    pub(super) fn new(socket: Socket, agent: Arc<dyn Agent>, shutdown: CancellationToken) -> Self {
+        Self { socket, agent, shutdown, heard: Instant::now() }
     }
 
-    /// Says who we are; answers what the panel made of it.
-    pub(super) async fn introduce(&mut self, who: &Introduction, ours: IpAddr) -> Result<Welcome, End> {
-        let address = who.data_address(ours);
-        self.node.set_data_address(address.clone());
-        let hello = Hello {
-            version: VERSION,
-            software: concat!("badger ", env!("CARGO_PKG_VERSION")).to_owned(),
-            host: who.name.clone(),
-            runtime: self.node.around.runtime.kind(),
-            fingerprint: self.node.key.fingerprint().to_string(),
-            data_address: address,
-            secret: who.secret.clone(),
-            resources: self.node.resources().await,
-            servers: self.node.observations(),
-            cluster: None,
-        };
+    /// Says who we are; answers what the other end made of it.
+    pub(super) async fn introduce(&mut self, secret: Option<String>, ours: IpAddr) -> Result<Welcome, End> {
+        let hello = Hello { secret, ..self.agent.hello(ours).await };
         self.send(&ToPanel::Hello(Box::new(hello))).await?;
         let welcome = timeout(WELCOME, self.welcome()).await;
         welcome.unwrap_or_else(|_| Err(End::lost("no welcome came")))
@@ -62,7 +51,6 @@ impl Session {
         loop {
             let Some(text) = self.receive().await? else { continue };
             if let Ok(ToAgent::Welcome(welcome)) = serde_json::from_str(&text) {
-                self.node.around.heard.now();
                 return Ok(welcome);
             }
         }
@@ -74,14 +62,14 @@ impl Session {
         let silence = (every * MISSED).max(SILENCE_AT_LEAST);
         let mut beats = tokio::time::interval(every);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut news = self.node.around.news.subscribe();
+        let mut news = self.agent.news();
         let (answers, mut answered) = mpsc::channel(ANSWERS);
-        let shutdown = self.node.around.shutdown.clone();
+        let shutdown = self.shutdown.clone();
         loop {
             let gone = self.heard + silence;
             let step = tokio::select! {
                 () = shutdown.cancelled() => return self.goodbye().await,
-                () = tokio::time::sleep_until(gone) => Err(End::lost("the panel is silent")),
+                () = tokio::time::sleep_until(gone) => Err(End::lost("the other end is silent")),
                 message = self.receive() => message.map(|text| self.obey(text.as_deref(), &answers)),
                 Some(reply) = answered.recv() => self.send(&reply).await,
                 notice = news.recv() => self.tell(notice).await,
@@ -114,17 +102,17 @@ impl Session {
         let (id, request) = match serde_json::from_str(text) {
             Ok(ToAgent::Request { id, request }) => (id, request),
             Ok(ToAgent::Welcome(_)) => return,
-            Err(error) => return tracing::warn!(%error, "the panel said something that is not understood"),
+            Err(error) => return tracing::warn!(%error, "something was said that is not understood"),
         };
         let answers = answers.clone();
         let outcome = match serde_json::from_value::<Request>(request) {
-            Ok(request) => self.node.obey(request),
+            Ok(request) => Arc::clone(&self.agent).obey(request),
             Err(error) => Box::pin(std::future::ready(unsupported(&error))),
         };
         tokio::spawn(async move {
             let outcome = outcome.await;
             if answers.send(ToPanel::Reply { id, outcome }).await.is_err() {
-                tracing::debug!(id, "the connection ended before the answer; the panel asks again");
+                tracing::debug!(id, "the connection ended before the answer; it is asked for again");
             }
         });
     }
@@ -138,7 +126,7 @@ impl Session {
     }
 
     async fn beat(&mut self) -> Result<(), End> {
-        let (resources, servers) = (self.node.resources().await, self.node.observations());
+        let (resources, servers) = (self.agent.resources().await, self.agent.observations());
         self.send(&ToPanel::Notice(Notice::Heartbeat { resources, servers })).await?;
         self.put(Message::Ping(Vec::new().into())).await
     }
@@ -151,14 +139,14 @@ impl Session {
     async fn put(&mut self, message: Message) -> Result<(), End> {
         match timeout(SEND, self.socket.send(message)).await {
             Ok(sent) => sent.map_err(End::lost),
-            Err(_) => Err(End::lost("the panel does not take what it is sent")),
+            Err(_) => Err(End::lost("the other end does not take what it is sent")),
         }
     }
 
     async fn goodbye(mut self) -> End {
         let frame = CloseFrame { code: CloseCode::Away, reason: "the agent ends".into() };
         if !matches!(timeout(GOODBYE, self.socket.close(Some(frame))).await, Ok(Ok(()))) {
-            tracing::debug!("the panel did not hear the goodbye");
+            tracing::debug!("the goodbye was not heard");
         }
         End::Shutdown
     }
@@ -169,12 +157,12 @@ fn unsupported(error: &serde_json::Error) -> Outcome {
     Outcome::Err(AgentError::new(ErrorCode::Unsupported, message))
 }
 
-/// Private codes of the panel that no other attempt will change: a bad hello, a used token, another version.
+/// Private codes that no other attempt will change: a bad hello, a used token, another version.
 fn closed(frame: Option<CloseFrame>) -> End {
-    let Some(frame) = frame else { return End::lost("the panel closed the connection") };
+    let Some(frame) = frame else { return End::lost("the other end closed the connection") };
     let reason = frame.reason.as_str().to_owned();
     match u16::from(frame.code) {
         4400 | 4401 | 4403 | 4426 => End::Refused(reason),
-        code => End::Lost(format!("the panel closed the connection ({code} {reason})")),
+        code => End::Lost(format!("the other end closed the connection ({code} {reason})")),
     }
 }
