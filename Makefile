@@ -3,13 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-docker bench soak fmt
+.PHONY: help demo build test test-docker test-kubernetes kube-up kube-down bench soak fmt
 
 # Where the target directory is: cargo's own rule, so that the demo finds what was built.
 BADGER = $${CARGO_TARGET_DIR:-target}/release/badger
 
 help: ## lists the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: build ## builds, then moves a running game server between two daemons (no Docker, no root); ARGS="--size 1G"
 	$(BADGER) demo $(ARGS)
@@ -22,6 +22,15 @@ test: ## all that a change must pass: format, lints, every test this machine can
 
 test-docker: ## only the tests against two Docker engines and a real game server (root)
 	scripts/test-docker.sh
+
+test-kubernetes: ## only the tests against two Kubernetes clusters (and two Docker engines) that it starts (root)
+	scripts/test-kubernetes.sh
+
+kube-up: ## starts the two clusters that the tests use, and leaves them up; prints their kubeconfigs (root)
+	scripts/kube-up.sh
+
+kube-down: ## ends them and removes all that they made
+	scripts/kube-down.sh
 
 bench: build ## ourselves beside rsync and tar, into bench/RESULTS.md; ARGS=--quick for a look
 	python3 bench/run.py --badger $(BADGER) $(ARGS)

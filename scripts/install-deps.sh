@@ -4,12 +4,12 @@
 #   install-deps.sh            on Debian 12 with root: apt-get; elsewhere it only says what is missing
 #
 # Nothing of this is needed to build or for `badger demo`. What cannot be installed is named in one line each, together
-# with what is skipped for want of it; that is no failure here: `make test-docker` decides whether it is one there.
+# with what is skipped for want of it; that is no failure here: the tests that need it decide whether it is one there.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# command → package → what is skipped without it
+# command → package (in brackets: not one of Debian 12) → what is skipped without it
 NEEDS='
 cc|gcc|everything: SQLite and the TLS provider are compiled from C
 shellcheck|shellcheck|the lint of the scripts
@@ -21,13 +21,23 @@ dockerd|docker.io|the tests against Docker
 iptables|iptables|the tests against Docker
 ip|iproute2|the tests against Docker
 debootstrap|debootstrap|the image of the real game server
+containerd|containerd|the tests against Kubernetes
+runc|runc|the tests against Kubernetes
+/usr/lib/cni/bridge|containernetworking-plugins|the tests against Kubernetes
+nft|nftables|the tests against Kubernetes
+conntrack|conntrack|the tests against Kubernetes
+openssl|openssl|the tests against Kubernetes
+busybox|busybox-static|the tests against Kubernetes
+go|[Go 1.24 or newer, https://go.dev/dl]|the tests against Kubernetes
 '
+
+present() { if [ "$1" = busybox ]; then busybox_is_static; else have "$1"; fi; }
 
 missing() {
   local command package skipped
   while IFS='|' read -r command package skipped; do
     [ -n "$command" ] || continue
-    have "$command" || printf '%s|%s\n' "$package" "$skipped"
+    present "$command" || printf '%s|%s\n' "$package" "$skipped"
   done <<<"$NEEDS"
 }
 
@@ -45,9 +55,9 @@ install_packages() {
 
 main() {
   # sbin is not in the PATH of every non-interactive shell.
-  export PATH="$PATH:/usr/sbin:/sbin"
+  export PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
   local wanted left
-  wanted=$(missing | cut -d'|' -f1 | sort -u)
+  wanted=$(missing | cut -d'|' -f1 | grep -v '^\[' | sort -u || true)
   if [ -n "$wanted" ] && can_install; then
     say "installing $(tr '\n' ' ' <<<"$wanted")"
     # shellcheck disable=SC2086 # a list of package names

@@ -21,3 +21,16 @@ wait_for() {
 
 # Where things are kept that are slow to make and the same each time.
 cache_dir() { printf '%s/badgerpanel\n' "${XDG_CACHE_HOME:-$HOME/.cache}"; }
+
+# A busybox that needs no library, and so runs in an image that has none.
+busybox_is_static() { have busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1; }
+
+# busybox_root DIR: a root file system of busybox alone, under all the names that it answers to.
+busybox_root() {
+  local applet
+  install -D -m 0755 "$(command -v busybox)" "$1/bin/busybox"
+  install -d -m 1777 "$1/tmp"
+  for applet in $(busybox --list); do
+    [ "$applet" = busybox ] || ln -s busybox "$1/bin/$applet"
+  done
+}

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Packs a directory into an image archive for `docker load`, without an engine and always with the same digest.
 
-    mkimage.py ROOT NAME:TAG OUT.tar [--user U] [--workdir D] [--env K=V]… [--entrypoint JSON] [--label K=V]…
+    mkimage.py ROOT NAME:TAG OUT.tar [--user U] [--workdir D] [--env K=V]… [--entrypoint JSON] [--label K=V]… [--root-owns]
 
-The archive is an OCI image layout that also has Docker's manifest.json. One layer, entries sorted, times zero: the
-same tree gives the same image, so that two engines that load it agree on its id. `docker import` would give each its own.
+The archive is an OCI image layout that also has Docker's manifest.json: `docker load` and `ctr images import` take it.
+One layer, entries sorted, times zero: the same tree gives the same image, so that two engines that load it agree on its
+id. `docker import` would give each its own. --root-owns: every path is root's, whoever made ROOT; without it owners
+are as they are there, which takes root to be of use.
 Memory is constant: the layer goes through a temporary file beside OUT.
 """
 import argparse
@@ -12,12 +14,14 @@ import hashlib
 import io
 import json
 import os
+import platform
 import tarfile
 import tempfile
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 EPOCH = "1970-01-01T00:00:00Z"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -31,7 +35,7 @@ def walk(root):
             yield from walk(path)
 
 
-def pack(root, out):
+def pack(root, out, root_owns):
     """Writes the layer. A path that a tar archive cannot hold is an error, not left out."""
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path in walk(root):
@@ -40,6 +44,8 @@ def pack(root, out):
                 raise SystemExit(f"{path}: a socket cannot be part of an image")
             entry.mtime = 0
             entry.uname = entry.gname = ""
+            if root_owns:
+                entry.uid = entry.gid = 0
             if entry.isreg():
                 with open(path, "rb") as content:
                     tar.addfile(entry, content)
@@ -102,17 +108,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("root", "name", "out"):
         parser.add_argument(name)
-    parser.add_argument("--arch", default="amd64")
+    parser.add_argument("--arch", default=ARCHITECTURES.get(platform.machine(), platform.machine()))
     parser.add_argument("--user", default="")
     parser.add_argument("--workdir", default="/")
     parser.add_argument("--env", action="append", default=[])
     parser.add_argument("--label", action="append", default=[])
     parser.add_argument("--entrypoint", type=json.loads)
+    parser.add_argument("--root-owns", action="store_true")
     options = parser.parse_args()
     if not os.path.isdir(options.root) or ":" not in options.name:
         parser.error("ROOT must be a directory, NAME must have a tag")
     with tempfile.TemporaryFile(dir=os.path.dirname(os.path.abspath(options.out))) as layer:
-        pack(options.root, layer)
+        pack(options.root, layer, options.root_owns)
         size, digest = layer.tell(), digest_of(layer)
         partial = options.out + ".partial"
         write(partial, documents(options, digest, size), layer, digest, size)

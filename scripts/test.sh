@@ -79,7 +79,7 @@ special_tests() {
 
 main() {
   check format cargo fmt --all --check
-  if have shellcheck; then check shellcheck shellcheck -x scripts/*.sh .ci/run deploy/images/*/*.sh; else skip shellcheck "it is not installed"; fi
+  if have shellcheck; then check shellcheck shellcheck -x scripts/*.sh scripts/kube/*.sh .ci/run deploy/images/*/*.sh; else skip shellcheck "it is not installed"; fi
   check lints cargo clippy --workspace --all-targets --locked -- -D warnings
   phase tests cargo test --workspace --locked --no-fail-fast
   count tests
