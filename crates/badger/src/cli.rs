@@ -64,7 +64,7 @@ enum Command {
     Key(client::Command<key::KeyCommand>),
     /// Copy a directory with the transfer engine alone
     Copy(copy::CopyArgs),
-    /// Check this machine before it joins: each finding with its cure
+    /// Check this machine, or a cluster, before it joins: each finding with its cure
     Doctor(doctor::DoctorArgs),
     /// The demo's game server
     #[command(subcommand, hide = true)]
@@ -88,7 +88,7 @@ impl Cli {
             Command::Flag(it) => flag::run(it.command, &it.api.connect()?),
             Command::Key(it) => key::run(it.command, &it.api.connect()?),
             Command::Copy(args) => run_copy(args),
-            Command::Doctor(args) => Ok(doctor::run(&args)),
+            Command::Doctor(args) => doctor::run(&args),
             Command::Ledger(command) => ledger::run(command),
         }
     }
@@ -127,6 +127,7 @@ mod tests {
             "badger flag set server_transfers off",
             "badger ledger serve --listen 127.0.0.1:1 --size 1G",
             "badger doctor --data /var/lib/badger",
+            "badger doctor --cluster --kubeconfig k --node-ports 30000-30100",
         ] {
             if let Err(e) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {e}");

@@ -1,4 +1,4 @@
-//! `badger doctor`: is this machine fit to be a node? Each finding comes with its cure.
+//! Is this machine fit to be a node?
 //!
 //! A check looks and touches nothing (the port checks bind for an instant). What is decided from a look is pure and
 //! apart from it, so that the tests need no unfit machine.
@@ -6,15 +6,13 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::Args;
 use model::{Clock, SystemClock};
 use rustix::fs::{StatFs, statfs, statvfs};
-use serde::Serialize;
 
-use crate::exit::Exit;
-use crate::{output, units};
+use super::Finding;
+use crate::units;
 
 /// Kernel with `openat2`, which receiving a server beneath one directory needs.
 const OLDEST_KERNEL: (u32, u32) = (5, 6);
@@ -23,79 +21,12 @@ const LITTLE_INODES: u64 = 100_000;
 /// A clock that shows a time before this software was written was never set.
 const EARLIEST_TIME: &str = "2026-01-01T00:00:00Z";
 
-/// Arguments of `badger doctor`.
-#[derive(Args, Debug)]
-#[command(after_help = "Exit code 1 if something would not work; warnings do not count.")]
-pub(crate) struct DoctorArgs {
-    /// Where the daemon will keep its servers
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/badger")]
-    data: PathBuf,
-    /// Where the daemon will listen for other daemons
-    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:8443")]
-    data_listen: SocketAddr,
-    /// Docker engine that the daemon will use
-    #[arg(long, value_name = "URL", env = "DOCKER_HOST", default_value = "unix:///var/run/docker.sock")]
-    docker_host: String,
-    /// Print the findings as one line of JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warning,
-    Error,
-}
-
-/// What was found, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    check: &'static str,
-    level: Level,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cure: Option<String>,
-}
-
-impl Finding {
-    fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { check, level: Level::Ok, message: message.into(), cure: None }
-    }
-
-    fn warning(check: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, level: Level::Warning, message: message.into(), cure: Some(cure.into()) }
-    }
-
-    fn error(check: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, level: Level::Error, message: message.into(), cure: Some(cure.into()) }
-    }
-}
-
-/// Checks this machine.
-pub(crate) fn run(args: &DoctorArgs) -> Exit {
+/// Looks at everything that a daemon with these settings would need.
+pub(super) fn look(data: &Path, data_listen: SocketAddr, docker_host: &str) -> Vec<Finding> {
     let mut findings = vec![kernel()];
-    findings.extend(data_directory(&args.data));
-    findings.extend([clock(), docker(&args.docker_host), port(args.data_listen)]);
-    if args.json {
-        output::json(&findings);
-    } else {
-        findings.iter().for_each(show);
-    }
-    if findings.iter().any(|finding| finding.level == Level::Error) { Exit::Failed } else { Exit::Done }
-}
-
-fn show(finding: &Finding) {
-    let mark = match finding.level {
-        Level::Ok => "✔",
-        Level::Warning => "!",
-        Level::Error => "✘",
-    };
-    output::line(format!("{mark} {:12}{}", finding.check, finding.message));
-    if let Some(cure) = &finding.cure {
-        output::line(format!("              → {cure}"));
-    }
+    findings.extend(data_directory(data));
+    findings.extend([clock(), docker(docker_host), port(data_listen)]);
+    findings
 }
 
 fn kernel() -> Finding {
@@ -247,6 +178,7 @@ fn port(address: SocketAddr) -> Finding {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::Level;
     use super::*;
     use std::io::ErrorKind;
 
