@@ -26,6 +26,7 @@ use model::{Clock, SystemClock};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+pub use cluster::{Survey, survey};
 pub use error::{Error, Result};
 
 use daemon::Daemon;
