@@ -9,6 +9,9 @@ use crate::ledger::{self, LedgerCommand};
 use crate::logging::LogArgs;
 use crate::{copy, demo, doctor, roles};
 
+/// Of commands that a person waits for. What goes wrong with a cluster is their finding, and said once.
+const QUIET: &str = "warn,kube_client=off";
+
 const EXAMPLES: &str = "\
 Try it, without Docker and without root:
   badger demo                      a panel, two nodes, a live game server; migrates it and prints the receipt
@@ -75,7 +78,7 @@ impl Cli {
     /// Runs what was asked for.
     pub(crate) fn run(self) -> Result<Exit> {
         let is_role = matches!(self.command, Command::Panel(_) | Command::Daemon(_));
-        self.log.start(if is_role { "info" } else { "warn" })?;
+        self.log.start(if is_role { "info" } else { QUIET })?;
         match self.command {
             Command::Demo(args) => demo::run(&args),
             Command::Panel(args) => roles::panel(args),

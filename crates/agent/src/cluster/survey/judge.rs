@@ -115,20 +115,34 @@ fn no_class(wanted: Option<&str>, there: &[String]) -> Check {
     finding("storage", CheckLevel::Error, message, remedy)
 }
 
-pub(super) fn ports(first: u16, last: u16) -> Check {
-    fine("node ports", format!("{first} to {last} can be given to servers"))
-}
-
-pub(super) fn port_refused(port: u16, reason: &str) -> Check {
-    if !reason.contains("valid range") {
-        return unknown("node ports", reason);
+/// From the refusal of a port outside the range: "… The range of valid ports is 30000-32767".
+pub(super) fn ports(refusal: &str, wanted: (u16, u16)) -> Check {
+    let Some((first, last)) = valid_range(refusal) else { return unknown("node ports", refusal) };
+    if wanted.0 >= first && wanted.1 <= last {
+        return any_port(wanted);
     }
     finding(
         "node ports",
         CheckLevel::Error,
-        format!("port {port} is outside the cluster's range: {reason}"),
-        "set networking.nodeport_range_start and nodeport_range_end to what the API server allows",
+        format!("{} to {} is not within the cluster's range, {first} to {last}", wanted.0, wanted.1),
+        "set networking.nodeport_range_start and nodeport_range_end to ports of the cluster's range",
     )
+}
+
+fn valid_range(refusal: &str) -> Option<(u16, u16)> {
+    let text = refusal.split_once("range of valid ports is ")?.1;
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
+    let (first, last) = text[..end].split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
+pub(super) fn any_port((first, last): (u16, u16)) -> Check {
+    fine("node ports", format!("{first} to {last} can be given to servers"))
+}
+
+pub(super) fn left(service: &str, reason: &str) -> Check {
+    let message = format!("the service {service}, made to learn the range of ports, could not be removed: {reason}");
+    finding("node ports", CheckLevel::Warning, message, format!("kubectl --namespace default delete service {service}"))
 }
 
 pub(super) fn pod_security(answer: Result<(), String>) -> Check {
@@ -205,10 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_the_cluster_does_not_allow_is_told_from_a_right_that_is_missing() {
-        let range = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-        assert_eq!(port_refused(80, range).level, CheckLevel::Error);
-        assert_eq!(port_refused(80, "services is forbidden").level, CheckLevel::Warning);
+    fn ports_are_compared_with_the_range_that_the_cluster_names() {
+        let refusal =
+            "Invalid value: 1: provided port is not in the valid range. The range of valid ports is 30000-32767";
+        assert_eq!(ports(refusal, (30_000, 32_767)).level, CheckLevel::Info);
+        assert_eq!(ports(refusal, (20_000, 32_767)).level, CheckLevel::Error);
+        assert_eq!(ports(refusal, (30_000, 40_000)).level, CheckLevel::Error);
+        assert_eq!(ports("services is forbidden", (30_000, 32_767)).level, CheckLevel::Warning);
     }
 
     #[test]
@@ -219,7 +236,8 @@ mod tests {
             version("1", "20", "v1.20"),
             rights(&["create namespaces".to_owned()]),
             storage(&[], None),
-            port_refused(1, "not in the valid range"),
+            ports("The range of valid ports is 1-2", (3, 4)),
+            left("x", "y"),
             pod_security(Ok(())),
         ] {
             assert!(check.level != CheckLevel::Info && !check.remedy.is_empty(), "{check:?}");

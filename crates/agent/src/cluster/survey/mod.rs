@@ -1,7 +1,7 @@
 //! Is a cluster fit for game servers? Asked by a person before it joins (`badger doctor --cluster`).
 //!
-//! It changes nothing: what only the API server can tell (its range of ports, whether Pod Security is on) is asked with dry
-//! runs. What follows from an answer is in [`judge`], which is pure. Whether one server fits is another question, and the
+//! It changes nothing: what only the API server can tell (its range of ports, whether Pod Security is on) is learnt from
+//! refusals of what could never be made. What follows from an answer is in [`judge`], which is pure. Whether one server fits is another question, and the
 //! orchestrator's (`CheckTarget`).
 
 mod judge;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use model::agent_api::Check;
@@ -120,37 +120,38 @@ async fn storage(client: &Client, wanted: Option<&str>) -> Check {
     }
 }
 
-/// The range is a flag of the API server that no object shows. A port outside it is refused even in a dry run.
-async fn ports(client: &Client, (first, last): (u16, u16)) -> Check {
+/// The range is a flag of the API server that no object shows, and a dry run does not look at it. The refusal of a port
+/// that is surely outside names it, and makes nothing.
+async fn ports(client: &Client, wanted: (u16, u16)) -> Check {
     let services: Api<Service> = Api::namespaced(client.clone(), "default");
-    for port in [first, last] {
-        let service = from_json(json!({
-            "metadata": {"generateName": "badger-doctor-"},
-            "spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": port}]},
-        }));
-        match asked(services.create(&dry_run(), &service)).await {
-            Ok(_) => {}
-            Err(reason) if reason.contains("already allocated") => {}
-            Err(reason) => return judge::port_refused(port, &reason),
+    let service = from_json(json!({
+        "metadata": {"generateName": "badger-doctor-"},
+        "spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 1}]},
+    }));
+    match asked(services.create(&PostParams::default(), &service)).await {
+        Err(refusal) => judge::ports(&refusal, wanted),
+        // A cluster that gives out every port: what was made goes at once.
+        Ok(made) => {
+            let name = made.metadata.name.unwrap_or_default();
+            match asked(services.delete(&name, &DeleteParams::default())).await {
+                Ok(_) => judge::any_port(wanted),
+                Err(reason) => judge::left(&name, &reason),
+            }
         }
     }
-    judge::ports(first, last)
 }
 
 /// The admission plugin refuses a level that it does not know; without the plugin the label is any label.
 async fn pod_security(client: &Client) -> Check {
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let namespace = from_json(json!({
         "metadata": {
             "generateName": "badger-doctor-",
             "labels": {"pod-security.kubernetes.io/enforce": "no-such-level"},
         },
     }));
-    let answer = asked(Api::<Namespace>::all(client.clone()).create(&dry_run(), &namespace)).await;
+    let answer = asked(Api::<Namespace>::all(client.clone()).create(&dry_run, &namespace)).await;
     judge::pod_security(answer.map(drop))
-}
-
-fn dry_run() -> PostParams {
-    PostParams { dry_run: true, ..PostParams::default() }
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> T {
