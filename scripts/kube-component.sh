@@ -17,10 +17,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/kube/components.sh"
 
 main() {
+  local command
   [ $# -eq 3 ] || die "usage: kube-component.sh a|b kill|start|pid COMPONENT"
   need_root
   select_node "$1"
   [ -s "$dir/pid/node" ] || die "cluster $node is not up (make kube-up)"
+  component_command "$3" # refuses what is none
   case $2 in
     kill) component_kill "$3" ;;
     start) component_start "$3" ;;

@@ -31,7 +31,7 @@ component_command() {
     kube-controller-manager)
       command=("$hyperkube" kube-controller-manager --kubeconfig "$dir/controller-manager.kubeconfig" --leader-elect=false
         --use-service-account-credentials --service-account-private-key-file "$pki/service-accounts.key"
-        --root-ca-file "$pki/ca.crt" --cert-dir "$pki/controller-manager"
+        --root-ca-file "$pki/ca.crt" --cert-dir "$pki/controller-manager" --flex-volume-plugin-dir "$dir/volume-plugins"
         --allocate-node-cidrs --cluster-cidr "$pod_net" --node-cidr-mask-size 24)
       ;;
     kube-scheduler)
