@@ -32,6 +32,9 @@ pub(crate) struct PanelArgs {
     /// How users and agents reach the panel, if not at the address it listens on
     #[arg(long, value_name = "URL", env = "BADGER_PANEL_PUBLIC_URL")]
     public_url: Option<String>,
+    /// Container image of this release that clusters run, if not the one that the release was published with
+    #[arg(long, value_name = "IMAGE", env = "BADGER_IMAGE")]
+    image: Option<String>,
     #[command(flatten)]
     parent: ParentArgs,
 }
@@ -105,7 +108,12 @@ impl ParentArgs {
 pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
     args.parent.apply()?;
     let _alone = Alone::on(&args.data, 0o700)?;
-    let config = panel::Config { listen: args.listen, data_dir: args.data, public_url: args.public_url };
+    let config = panel::Config {
+        listen: args.listen,
+        data_dir: args.data,
+        public_url: args.public_url,
+        image: args.image,
+    };
     until_signal(async |shutdown| {
         let ready = |address| output::line(format!("listening on http://{address}"));
         Box::pin(panel::run(config, shutdown, ready)).await.context("the panel cannot run")

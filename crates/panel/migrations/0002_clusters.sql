@@ -12,3 +12,7 @@ ALTER TABLE allocations ADD COLUMN on_demand BIGINT NOT NULL DEFAULT 0;
 
 -- How the bytes of the copy went: JSON, model::CopyPath.
 ALTER TABLE transfers ADD COLUMN path TEXT;
+
+-- What the two ends were, for history that outlives them: node, cluster.
+ALTER TABLE transfers ADD COLUMN source_kind TEXT NOT NULL DEFAULT 'node';
+ALTER TABLE transfers ADD COLUMN target_kind TEXT NOT NULL DEFAULT 'node';

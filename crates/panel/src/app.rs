@@ -31,6 +31,8 @@ pub struct App {
     pub migrations: Arc<Migrations>,
     /// How users and agents reach this panel, without a slash at the end.
     pub public_url: Arc<str>,
+    /// The container image of ours that clusters run.
+    pub image: Arc<str>,
     /// Work that goes on behind an answer (an installation, for example). Waited for at shutdown.
     pub tasks: TaskTracker,
     /// Cancelled when the panel shuts down.

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// The image of this release, the same as the Helm chart's.
+pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/badgerpanel/badgerpanel:", env!("CARGO_PKG_VERSION"));
+
 /// Settings of one panel.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,4 +16,6 @@ pub struct Config {
     /// How users and agents reach the panel, for links and the enrolment command. Without it: `http://` and the bound
     /// address.
     pub public_url: Option<String>,
+    /// The container image of ours that clusters run. Without it: [`DEFAULT_IMAGE`].
+    pub image: Option<String>,
 }

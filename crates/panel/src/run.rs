@@ -22,6 +22,7 @@ use crate::events::Hub;
 use crate::link::{self, Link, Registry};
 use crate::migrate::Migrations;
 use crate::permit::PermitSigner;
+use crate::config::DEFAULT_IMAGE;
 use crate::serve::serve;
 use crate::{Config, api, install};
 
@@ -73,7 +74,8 @@ async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared
     let address = listener.local_addr()?;
     let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
 
-    let (app, link) = assemble(db, &config.data_dir, public_url.trim_end_matches('/'), &shutdown)?;
+    let image = config.image.as_deref().unwrap_or(DEFAULT_IMAGE);
+    let (app, link) = assemble(db, &config.data_dir, public_url.trim_end_matches('/'), image, &shutdown)?;
     servers::servers_unlock_requests(&mut *app.db.acquire().await?).await?;
     app.migrations.resume().await?;
     install::resume(&app).await?;
@@ -90,6 +92,7 @@ fn assemble(
     db: Db,
     data_dir: &Path,
     public_url: &str,
+    image: &str,
     shutdown: &CancellationToken,
 ) -> Result<(App, Link), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -118,6 +121,7 @@ fn assemble(
         events,
         migrations,
         public_url: public_url.into(),
+        image: image.into(),
         tasks,
         shutdown: shutdown.clone(),
     };

@@ -8,7 +8,7 @@ use model::{
 };
 use panel::db::allocations::{self, Allocation};
 use panel::db::eggs::{StoredEgg, egg_insert};
-use panel::db::nodes::{Node as NodeRow, node_greeted, node_insert};
+use panel::db::nodes::{Node as NodeRow, NodeKind, node_greeted, node_insert};
 use panel::db::servers::{Server, server_insert};
 use panel::db::{Db, DbError};
 
@@ -52,12 +52,15 @@ pub(crate) async fn write_rows(
 fn node_row(id: NodeId, now: Timestamp) -> NodeRow {
     NodeRow {
         id,
+        kind: NodeKind::Node,
         name: format!("node-{id}"),
         memory_mb: 2048,
         disk_mb: 0,
         cpu_percent: 0,
         cordoned: false,
         agent: None,
+        facts: None,
+        address: None,
         last_seen_at: None,
         created_at: now,
     }
@@ -97,6 +100,7 @@ fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: b
         name: "sim".into(),
         egg_id: egg,
         node_id: node,
+        node_kind: NodeKind::Node,
         epoch: Epoch::FIRST,
         status: if running { ServerStatus::Running } else { ServerStatus::Offline },
         locked_by: None,
@@ -107,6 +111,7 @@ fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: b
         environment: BTreeMap::new(),
         created_at: now,
         install_error: None,
+        attention: vec![],
         primary: None,
     }
 }

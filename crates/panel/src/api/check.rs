@@ -4,6 +4,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::ApiError;
+use crate::db::nodes::NodeKind;
 
 /// Field and what is wrong with it.
 pub(super) type Problem = (String, String);
@@ -32,6 +33,41 @@ pub(super) fn name(field: &str, value: &str) -> Vec<Problem> {
     }
     Vec::new()
 }
+
+/// An address for people: an IP address or a host name.
+pub(super) fn address(field: &str, value: &str) -> Vec<Problem> {
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let name = (1..=253).contains(&value.len()) && value.bytes().all(of_name);
+    if name || value.parse::<std::net::IpAddr>().is_ok() {
+        return Vec::new();
+    }
+    vec![(field.to_owned(), "must be an IP address or a host name".to_owned())]
+}
+
+/// Exactly one of two ids, for what is a node or a cluster.
+pub(super) fn one_of<T: Copy>(
+    (node_field, node): (&str, Option<T>),
+    (cluster_field, cluster): (&str, Option<T>),
+) -> Result<(NodeKind, T), ApiError> {
+    match (node, cluster) {
+        (Some(id), None) => Ok((NodeKind::Node, id)),
+        (None, Some(id)) => Ok((NodeKind::Cluster, id)),
+        (None, None) => Err(ApiError::invalid(node_field, format!("is required, or {cluster_field}"))),
+        (Some(_), Some(_)) => Err(ApiError::invalid(cluster_field, format!("must not be given beside {node_field}"))),
+    }
+}
+
+/// The unit of CPU limits on clusters: 1000 is one core. Limits are kept in percent of a core, so ten of it are the least.
+pub(super) fn millicores(field: &str, value: u64) -> Vec<Problem> {
+    let mut problems = size(field, value);
+    if value % MILLICORES_PER_PERCENT != 0 {
+        problems.push((field.to_owned(), "must be a multiple of 10 (millicores; 1000 is one core)".to_owned()));
+    }
+    problems
+}
+
+/// 100 % of a core are 1000 millicores.
+pub(super) const MILLICORES_PER_PERCENT: u64 = 10;
 
 /// A size that sums of sizes can hold: at most 2^40.
 pub(super) fn size(field: &str, value: u64) -> Vec<Problem> {

@@ -85,13 +85,6 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
     }
 
-    /// 503 `agent_offline` about a node.
-    #[must_use]
-    pub fn agent_offline(node: &str) -> Self {
-        let message = format!("The agent of node {node} is not connected. Start its daemon and try again.");
-        Self::unavailable("agent_offline", message)
-    }
-
     /// 500: our fault. The cause goes to the log.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let mut error = Self::new(

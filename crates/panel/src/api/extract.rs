@@ -201,6 +201,16 @@ impl ListQuery {
         word.map(Some).map_err(|_| ApiError::invalid(&format!("filter[{name}]"), problem))
     }
 
+    /// The value of `filter[node_id]` or `filter[cluster_id]`: both name where something is.
+    pub fn filter_place<T: FromStr>(&self) -> Result<Option<T>, ApiError> {
+        match (self.filter("node_id")?, self.filter("cluster_id")?) {
+            (Some(_), Some(_)) => {
+                Err(ApiError::invalid("filter[cluster_id]", "must not be given beside filter[node_id]"))
+            }
+            (node, cluster) => Ok(node.or(cluster)),
+        }
+    }
+
     /// The value of `filter[name]`.
     pub fn filter<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(text) = self.filters.get(name) else { return Ok(None) };

@@ -8,6 +8,7 @@ mod answer;
 pub mod auth;
 mod calls;
 mod check;
+mod clusters;
 mod eggs;
 mod error;
 mod extract;
@@ -42,6 +43,7 @@ use crate::app::App;
 pub fn router(app: App) -> Router {
     let v1 = Router::new()
         .merge(nodes::routes())
+        .merge(clusters::routes())
         .merge(allocations::routes())
         .merge(eggs::routes())
         .merge(servers::routes())

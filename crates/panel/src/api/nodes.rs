@@ -13,7 +13,7 @@ use super::auth::{new_secret, sha256_hex};
 use super::views::{Many, One};
 use super::{Admin, Answer, ApiError, Body, Id, ListQuery, check};
 use crate::app::App;
-use crate::db::nodes::{self, Node};
+use crate::db::nodes::{self, Node, NodeKind};
 use crate::db::{Conn, DbError, allocations, audit, enrolment};
 
 /// How long an enrolment token can be used.
@@ -121,7 +121,7 @@ struct Capacity {
 
 /// Part of a whole.
 #[derive(Debug, Serialize, ToSchema)]
-struct Share {
+pub(super) struct Share {
     /// All of it.
     total: u64,
     /// Given away, to servers and to transfers on their way.
@@ -130,14 +130,16 @@ struct Share {
     free: Option<u64>,
 }
 
+impl Share {
+    /// Of something that is bounded by `total`, unless that is 0.
+    pub(super) fn bounded(total: u64, allocated: u64) -> Self {
+        Self { total, allocated, free: (total > 0).then(|| total.saturating_sub(allocated)) }
+    }
+}
+
 impl NodeView {
     pub(super) fn new(app: &App, node: Node, enrolment: Option<Enrolment>) -> Self {
-        let status = match &node.agent {
-            None => "pending",
-            Some(_) if !app.agents.is_online(node.id) => "offline",
-            Some(_) if node.cordoned => "maintenance",
-            Some(_) => "online",
-        };
+        let status = status(app, &node);
         let (runtime, data_address, host, software) = node.agent.map_or((None, None, None, None), |agent| {
             (Some(agent.runtime), Some(agent.data_address), Some(agent.host), Some(agent.software))
         });
@@ -160,6 +162,16 @@ impl NodeView {
     }
 }
 
+/// The status of a node or a cluster.
+pub(super) fn status(app: &App, node: &Node) -> &'static str {
+    match &node.agent {
+        None => "pending",
+        Some(_) if !app.agents.is_online(node.id) => "offline",
+        Some(_) if node.cordoned => "maintenance",
+        Some(_) => "online",
+    }
+}
+
 /// Makes a node.
 ///
 /// The answer has the command that enrols its agent.
@@ -177,20 +189,20 @@ async fn create(State(app): State<App>, admin: Admin, body: Body<NewNode>) -> Re
     check::none(problems)?;
     let node = Node {
         id: NodeId::new(),
+        kind: NodeKind::Node,
         name: new.name,
         memory_mb: new.memory_mb,
         disk_mb: new.disk_mb,
         cpu_percent: new.cpu_percent,
         cordoned: false,
         agent: None,
+        facts: None,
+        address: None,
         last_seen_at: None,
         created_at: app.now(),
     };
     let mut tx = app.db.begin().await?;
-    nodes::node_insert(&mut tx, &node).await.map_err(|error| match error {
-        DbError::Conflict => ApiError::conflict("name_taken", "A node with this name exists. Choose another name."),
-        error => error.into(),
-    })?;
+    nodes::node_insert(&mut tx, &node).await.map_err(name_taken)?;
     let enrolment = issue(&app, &mut tx, node.id).await?;
     audit::audit(&mut tx, app.now(), &admin.actor(), "node.create", node.id, &json!({"name": node.name})).await?;
     tx.commit().await.map_err(DbError::from)?;
@@ -198,10 +210,26 @@ async fn create(State(app): State<App>, admin: Admin, body: Body<NewNode>) -> Re
     Answer::created(location, &NodeView::new(&app, node, Some(enrolment)))
 }
 
-async fn issue(app: &App, tx: &mut Conn, node: NodeId) -> Result<Enrolment, ApiError> {
+/// 409 for a name that a node or a cluster has.
+pub(super) fn name_taken(error: DbError) -> ApiError {
+    match error {
+        DbError::Conflict => {
+            ApiError::conflict("name_taken", "A node or a cluster with this name exists. Choose another name.")
+        }
+        error => error.into(),
+    }
+}
+
+/// A new token with which the agent of a node or a cluster can enrol, and until when.
+pub(super) async fn new_token(app: &App, tx: &mut Conn, node: NodeId) -> Result<(String, Timestamp), ApiError> {
     let token = new_secret("bpe_").map_err(ApiError::internal)?;
     let expires_at = app.now() + TOKEN_LIFE;
     enrolment::token_insert(tx, node, &sha256_hex(&token), expires_at).await?;
+    Ok((token, expires_at))
+}
+
+async fn issue(app: &App, tx: &mut Conn, node: NodeId) -> Result<Enrolment, ApiError> {
+    let (token, expires_at) = new_token(app, tx, node).await?;
     let command = format!("badger daemon --panel {} --token {token} --data /var/lib/badger", app.public_url);
     Ok(Enrolment { token, expires_at, command })
 }
@@ -215,7 +243,7 @@ async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<
     query.only_filters(&[])?;
     let sort = query.sort(nodes::SORTS, "created_at")?;
     let mut conn = app.db.acquire().await?;
-    let page = nodes::nodes_page(&mut conn, query.paging, sort.column, sort.descending).await?;
+    let page = nodes::nodes_page(&mut conn, NodeKind::Node, query.paging, sort.column, sort.descending).await?;
     Answer::page(&page.map(|node| NodeView::new(&app, node, None)), query.paging)
 }
 
@@ -225,15 +253,17 @@ async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<
 async fn show(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>) -> Result<Answer, ApiError> {
     admin.may("admin.nodes.list")?;
     let mut conn = app.db.acquire().await?;
-    let node = load(&mut conn, id).await?;
+    let node = load(&mut conn, NodeKind::Node, id).await?;
     Answer::ok(&NodeView::new(&app, node, None))
 }
 
-async fn load(conn: &mut Conn, id: NodeId) -> Result<Node, ApiError> {
-    nodes::node_get(conn, id).await.map_err(|error| match error {
-        DbError::NotFound => ApiError::not_found("node"),
-        error => error.into(),
-    })
+/// The node or the cluster with this id, or a 404.
+pub(super) async fn load(conn: &mut Conn, kind: NodeKind, id: NodeId) -> Result<Node, ApiError> {
+    match nodes::node_get(conn, id).await {
+        Ok(node) if node.kind == kind => Ok(node),
+        Ok(_) | Err(DbError::NotFound) => Err(ApiError::not_found(kind.noun())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes a new enrolment token.
@@ -251,7 +281,7 @@ async fn token(
 ) -> Result<Answer, ApiError> {
     admin.may("admin.nodes.update")?;
     let mut tx = app.db.begin().await?;
-    let node = load(&mut tx, id).await?;
+    let node = load(&mut tx, NodeKind::Node, id).await?;
     let enrolment = issue(&app, &mut tx, id).await?;
     audit::audit(&mut tx, app.now(), &admin.actor(), "node.enrolment_token", id, &json!({})).await?;
     tx.commit().await.map_err(DbError::from)?;
@@ -264,17 +294,13 @@ async fn token(
 async fn capacity(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>) -> Result<Answer, ApiError> {
     admin.may("admin.nodes.list")?;
     let mut conn = app.db.acquire().await?;
-    let node = load(&mut conn, id).await?;
+    let node = load(&mut conn, NodeKind::Node, id).await?;
     let usage = nodes::node_usage(&mut conn, id, None).await?;
     let (total, free) = allocations::allocations_count(&mut conn, id).await?;
-    let share = |total: u64, allocated: u64| {
-        let free = (total > 0).then(|| total.saturating_sub(allocated));
-        Share { total, allocated, free }
-    };
     Answer::ok(&Capacity {
-        memory_mb: share(node.memory_mb, usage.memory_mb),
-        disk_mb: share(node.disk_mb, usage.disk_mb),
-        cpu_percent: share(node.cpu_percent, usage.cpu_percent),
+        memory_mb: Share::bounded(node.memory_mb, usage.memory_mb),
+        disk_mb: Share::bounded(node.disk_mb, usage.disk_mb),
+        cpu_percent: Share::bounded(node.cpu_percent, usage.cpu_percent),
         allocations: Share { total, allocated: total.saturating_sub(free), free: Some(free) },
         servers: usage.servers,
     })
@@ -291,7 +317,7 @@ async fn capacity(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>) -> R
 async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>) -> Result<Answer, ApiError> {
     admin.may("admin.nodes.delete")?;
     let mut tx = app.db.begin().await?;
-    let node = load(&mut tx, id).await?;
+    let node = load(&mut tx, NodeKind::Node, id).await?;
     nodes::node_delete(&mut tx, id).await.map_err(|error| match error {
         DbError::Conflict => ApiError::conflict(
             "node_in_use",

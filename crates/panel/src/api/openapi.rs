@@ -15,7 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder};
 
 use super::views::{ErrorBody, ErrorInfo};
-use super::{allocations, eggs, flags, health, keys, nodes, power, servers, transfers};
+use super::{allocations, clusters, eggs, flags, health, keys, nodes, power, servers, transfers};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -52,10 +52,14 @@ pub fn json() -> &'static str {
     &DOCUMENT
 }
 
+/// Routes of the API that want no key.
+const PUBLIC: [&str; 2] = ["/api/v1/openapi.json", "/api/v1/clusters/install.yaml"];
+
 fn document_value() -> utoipa::openapi::OpenApi {
     let mut document = Base::openapi();
     for part in [
         nodes::Doc::openapi(),
+        clusters::Doc::openapi(),
         allocations::Doc::openapi(),
         eggs::Doc::openapi(),
         servers::Doc::openapi(),
@@ -72,7 +76,7 @@ fn document_value() -> utoipa::openapi::OpenApi {
         components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
     }
     for (path, item) in &mut document.paths.paths {
-        let public = !path.starts_with("/api/v1/") || path == "/api/v1/openapi.json";
+        let public = !path.starts_with("/api/v1/") || PUBLIC.contains(&path.as_str());
         for operation in operations(item) {
             complete(operation, path, public);
         }

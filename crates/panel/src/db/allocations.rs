@@ -4,10 +4,12 @@
 //! free ──assign──► a server's            server_id set
 //! free ──reserve──► kept for a transfer  reserved_by set; released, or given to the server at the switch
 //! ```
+//!
+//! Those of clusters that were made on demand ([`super::on_demand`]) are never free: whoever lets go of one removes it.
 
 use model::{AllocationId, NodeId, ServerId, TransferId};
 
-use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, parse};
+use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, on_demand, parse};
 
 /// One address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Allocation {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: String,
     node_id: String,
     ip_address: String,
@@ -173,8 +175,8 @@ pub async fn allocation_assign(
 /// Takes all from a server that is going to be removed.
 pub async fn allocations_free(conn: &mut Conn, server: ServerId) -> Result<(), DbError> {
     let sql = "UPDATE allocations SET server_id = NULL, is_primary = 0 WHERE server_id = $1";
-    sqlx::query(sql).bind(server.to_string()).execute(conn).await?;
-    Ok(())
+    sqlx::query(sql).bind(server.to_string()).execute(&mut *conn).await?;
+    on_demand::unused_remove(conn).await
 }
 
 /// Keeps a free one of `node` for a transfer.
@@ -205,8 +207,8 @@ pub async fn allocation_address_set(tx: &mut Conn, id: AllocationId, ip: &str) -
 /// Ends every reservation of a transfer. None is fine: it may never have reserved.
 pub async fn allocations_unreserve(conn: &mut Conn, transfer: TransferId) -> Result<(), DbError> {
     let sql = "UPDATE allocations SET reserved_by = NULL WHERE reserved_by = $1";
-    sqlx::query(sql).bind(transfer.to_string()).execute(conn).await?;
-    Ok(())
+    sqlx::query(sql).bind(transfer.to_string()).execute(&mut *conn).await?;
+    on_demand::unused_remove(conn).await
 }
 
 /// Removes a free one. [`DbError::Conflict`] if somebody has it.

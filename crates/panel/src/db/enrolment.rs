@@ -27,6 +27,12 @@ impl Token {
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.secret_hash.is_some() || self.expires_at_ms > to_ms(now)
     }
+
+    /// Whether its time has not run out, used or not: what is made with it can be made again.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        self.expires_at_ms > to_ms(now)
+    }
 }
 
 /// Makes a token for `node`. Unused ones of that node are worth nothing from now on.

@@ -28,6 +28,7 @@ pub mod flags;
 pub mod idempotency;
 pub mod keys;
 pub mod nodes;
+pub mod on_demand;
 mod page;
 pub mod saga_log;
 pub mod servers;

@@ -1,18 +1,55 @@
-//! Nodes: what they offer, what of it is given away, and what their agent said about itself.
+//! Nodes: what they offer, what of it is given away, and what their agent said about itself. A cluster is one whose agent
+//! is an orchestrator: it owns servers and is the end of transfers in the same way, so it has a row here, of another kind.
 //!
 //! Whether a node is online is not here: that is a fact about a connection, which a row would only remember wrongly.
 
-use model::agent_api::Hello;
+use std::collections::BTreeSet;
+
+use model::agent_api::{ClusterFacts, Hello};
 use model::{NodeId, RuntimeKind, Timestamp, TransferId};
+use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
-use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, from_ms, from_word, parse, to_i64, to_ms, to_word};
+use super::{
+    Conn, DbError, Page, Paging, exactly_one, from_i64, from_json, from_ms, from_word, on_demand, parse, to_i64, to_json,
+    to_ms, to_word,
+};
+
+/// What stands behind a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// A machine with a daemon.
+    #[default]
+    Node,
+    /// A Kubernetes cluster with an orchestrator.
+    Cluster,
+}
+
+impl NodeKind {
+    /// For messages.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// The id, if it is one of this kind: the API gives it as `node_id` or as `cluster_id`.
+    #[must_use]
+    pub fn only(self, wanted: Self, id: NodeId) -> Option<NodeId> {
+        (self == wanted).then_some(id)
+    }
+}
 
 /// One node.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// Its id, and its agent's.
     pub id: NodeId,
+    /// A machine or a cluster.
+    pub kind: NodeKind,
     /// Name for people, unique.
     pub name: String,
     /// MiB of memory for servers; 0 for as much as they like.
@@ -25,10 +62,24 @@ pub struct Node {
     pub cordoned: bool,
     /// What its agent said; none before it has enrolled.
     pub agent: Option<Enrolled>,
+    /// What its orchestrator said of the cluster; none of a node, and before the orchestrator has enrolled.
+    pub facts: Option<ClusterFacts>,
+    /// Where players reach the cluster, if an administrator knows better than its orchestrator.
+    pub address: Option<String>,
     /// When the agent was last heard of.
     pub last_seen_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl Node {
+    /// Where players reach a cluster: what the administrator says, else what the orchestrator found. Empty where nobody
+    /// knows, as in front of a load balancer.
+    #[must_use]
+    pub fn player_address(&self) -> &str {
+        let found = self.facts.as_ref().map_or("", |facts| facts.address.as_str());
+        self.address.as_deref().unwrap_or(found)
+    }
 }
 
 /// What an agent said about itself.
@@ -49,6 +100,7 @@ pub struct Enrolled {
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
+    kind: String,
     name: String,
     memory_mb: i64,
     disk_mb: i64,
@@ -59,6 +111,8 @@ struct Row {
     runtime: Option<String>,
     host: Option<String>,
     software: Option<String>,
+    facts: Option<String>,
+    address: Option<String>,
     last_seen_at: Option<i64>,
     created_at: i64,
 }
@@ -79,12 +133,15 @@ impl TryFrom<Row> for Node {
         };
         Ok(Self {
             id: parse("nodes.id", &row.id)?,
+            kind: from_word("nodes.kind", &row.kind)?,
             name: row.name,
             memory_mb: from_i64("nodes.memory_mb", row.memory_mb)?,
             disk_mb: from_i64("nodes.disk_mb", row.disk_mb)?,
             cpu_percent: from_i64("nodes.cpu_percent", row.cpu_percent)?,
             cordoned: row.cordoned != 0,
             agent,
+            facts: row.facts.map(|facts| from_json("nodes.facts", &facts)).transpose()?,
+            address: row.address,
             last_seen_at: row.last_seen_at.map(|at| from_ms("nodes.last_seen_at", at)).transpose()?,
             created_at: from_ms("nodes.created_at", row.created_at)?,
         })
@@ -97,9 +154,12 @@ pub const SORTS: &[&str] = &["created_at", "name", "memory_mb", "disk_mb", "cpu_
 /// Writes a new node down. Its name must be free ([`DbError::Conflict`]).
 pub async fn node_insert(conn: &mut Conn, node: &Node) -> Result<(), DbError> {
     let sql =
-        "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+        "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at, kind, address, cordoned)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let insert = sqlx::query(sql).bind(node.id.to_string()).bind(node.name.clone()).bind(to_i64(node.memory_mb));
     let insert = insert.bind(to_i64(node.disk_mb)).bind(to_i64(node.cpu_percent)).bind(to_ms(node.created_at));
+    let insert = insert.bind(to_word("nodes.kind", &node.kind)?).bind(node.address.clone());
+    let insert = insert.bind(i64::from(node.cordoned));
     insert.execute(conn).await?;
     Ok(())
 }
@@ -110,18 +170,47 @@ pub async fn node_get(conn: &mut Conn, id: NodeId) -> Result<Node, DbError> {
     Node::try_from(select.fetch_one(conn).await?)
 }
 
-/// One page of all nodes. `column` is one of [`SORTS`].
+/// Changes what an administrator may change: name, limits, address, whether it takes new servers. A name that is taken is
+/// [`DbError::Conflict`].
+pub async fn node_update(tx: &mut Conn, node: &Node) -> Result<(), DbError> {
+    let before = node_get(tx, node.id).await?;
+    let sql = "UPDATE nodes SET name = $1, memory_mb = $2, disk_mb = $3, cpu_percent = $4, cordoned = $5, address = $6
+               WHERE id = $7";
+    let update = sqlx::query(sql).bind(node.name.clone()).bind(to_i64(node.memory_mb)).bind(to_i64(node.disk_mb));
+    let update = update.bind(to_i64(node.cpu_percent)).bind(i64::from(node.cordoned)).bind(node.address.clone());
+    exactly_one(&update.bind(node.id.to_string()).execute(&mut *tx).await?)?;
+    on_demand::addresses_follow(tx, node.id, before.player_address(), node.player_address()).await
+}
+
+/// All of a kind, or all, by name.
+pub async fn nodes_all(conn: &mut Conn, kind: Option<NodeKind>) -> Result<Vec<Node>, DbError> {
+    let kind = kind.map_or(Ok(String::new()), |kind| to_word("nodes.kind", &kind))?;
+    let sql = "SELECT * FROM nodes WHERE ($1 = '' OR kind = $1) ORDER BY name, id";
+    let rows = sqlx::query_as::<_, Row>(sql).bind(kind).fetch_all(conn).await?;
+    rows.into_iter().map(Node::try_from).collect()
+}
+
+/// The ids of all clusters, for lists whose rows are of both kinds.
+pub async fn cluster_ids(conn: &mut Conn) -> Result<BTreeSet<NodeId>, DbError> {
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM nodes WHERE kind = 'cluster'").fetch_all(conn).await?;
+    ids.iter().map(|id| parse("nodes.id", id)).collect()
+}
+
+/// One page of all of a kind. `column` is one of [`SORTS`].
 pub async fn nodes_page(
     conn: &mut Conn,
+    kind: NodeKind,
     paging: Paging,
     column: &'static str,
     descending: bool,
 ) -> Result<Page<Node>, DbError> {
     let direction = if descending { "DESC" } else { "ASC" };
-    let sql = format!("SELECT * FROM nodes ORDER BY {column} {direction}, id LIMIT $1 OFFSET $2");
-    let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(paging.limit()).bind(paging.offset());
-    let rows = select.fetch_all(&mut *conn).await?;
-    let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM nodes").fetch_one(conn).await?;
+    let sql = format!("SELECT * FROM nodes WHERE kind = $1 ORDER BY {column} {direction}, id LIMIT $2 OFFSET $3");
+    let kind = to_word("nodes.kind", &kind)?;
+    let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(kind.clone());
+    let rows = select.bind(paging.limit()).bind(paging.offset()).fetch_all(&mut *conn).await?;
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM nodes WHERE kind = $1").bind(kind);
+    let total: i64 = count.fetch_one(conn).await?;
     let items = rows.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
     Ok(Page { items, total: from_i64("nodes", total)? })
 }
@@ -141,14 +230,18 @@ pub async fn node_delete(tx: &mut Conn, id: NodeId) -> Result<(), DbError> {
     exactly_one(&done).map_err(|_| DbError::NotFound)
 }
 
-/// Records what the agent of `id` says about itself, and that it was heard of.
-pub async fn node_greeted(conn: &mut Conn, id: NodeId, hello: &Hello, now: Timestamp) -> Result<(), DbError> {
+/// Records what the agent of `id` says about itself and its cluster, and that it was heard of.
+pub async fn node_greeted(tx: &mut Conn, id: NodeId, hello: &Hello, now: Timestamp) -> Result<(), DbError> {
+    let before = node_get(tx, id).await?;
     let sql = "UPDATE nodes SET fingerprint = $1, data_address = $2, runtime = $3, host = $4, software = $5,
-               last_seen_at = $6 WHERE id = $7";
+               last_seen_at = $6, facts = $7 WHERE id = $8";
     let update = sqlx::query(sql).bind(hello.fingerprint.clone()).bind(hello.data_address.clone());
     let update = update.bind(to_word("nodes.runtime", &hello.runtime)?).bind(hello.host.clone());
-    let update = update.bind(hello.software.clone()).bind(to_ms(now)).bind(id.to_string());
-    exactly_one(&update.execute(conn).await?).map_err(|_| DbError::NotFound)
+    let facts = hello.cluster.as_ref().map(|facts| to_json("nodes.facts", facts)).transpose()?;
+    let update = update.bind(hello.software.clone()).bind(to_ms(now)).bind(facts).bind(id.to_string());
+    exactly_one(&update.execute(&mut *tx).await?).map_err(|_| DbError::NotFound)?;
+    let after = node_get(tx, id).await?;
+    on_demand::addresses_follow(tx, id, before.player_address(), after.player_address()).await
 }
 
 /// Records that the agent of `id` was heard of.

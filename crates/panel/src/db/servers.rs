@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use model::{EggId, Epoch, Limits, NodeId, ServerId, ServerObservation, ServerStatus, Timestamp, TransferState};
 use sqlx::AssertSqlSafe;
 
+use super::nodes::NodeKind;
 use super::{
     Conn, DbError, Page, Paging, allocations, exactly_one, from_i64, from_json, from_ms, from_word, parse, to_i64,
     to_json, to_ms, to_word,
@@ -24,6 +25,8 @@ pub struct Server {
     pub egg_id: EggId,
     /// The owner: where its authoritative files are (I2).
     pub node_id: NodeId,
+    /// What that is.
+    pub node_kind: NodeKind,
     /// Generation of that ownership (I1).
     pub epoch: Epoch,
     /// What it does, as last seen.
@@ -42,6 +45,8 @@ pub struct Server {
     pub environment: BTreeMap<String, String>,
     /// Why it could not be installed, in the agent's words.
     pub install_error: Option<String>,
+    /// What a person should look at, as its agent says.
+    pub attention: Vec<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its primary address.
@@ -78,6 +83,8 @@ struct Row {
     image: String,
     environment: String,
     install_error: Option<String>,
+    attention: String,
+    node_kind: String,
     created_at: i64,
     a_id: Option<String>,
     a_ip: Option<String>,
@@ -103,6 +110,7 @@ impl TryFrom<Row> for Server {
             name: row.name,
             egg_id: parse("servers.egg_id", &row.egg_id)?,
             node_id: parse("servers.node_id", &row.node_id)?,
+            node_kind: from_word("nodes.kind", &row.node_kind)?,
             epoch: Epoch(from_i64("servers.epoch", row.epoch)?),
             status: from_word("servers.status", &row.status)?,
             locked_by: row.locked_by,
@@ -116,14 +124,15 @@ impl TryFrom<Row> for Server {
             image: row.image,
             environment: from_json("servers.environment", &row.environment)?,
             install_error: row.install_error,
+            attention: from_json("servers.attention", &row.attention)?,
             created_at: from_ms("servers.created_at", row.created_at)?,
             primary,
         })
     }
 }
 
-const SELECT: &str = "SELECT s.*, a.id AS a_id, a.ip_address AS a_ip, a.ip_alias AS a_alias, a.port AS a_port
-    FROM servers s LEFT JOIN allocations a ON a.server_id = s.id AND a.is_primary = 1";
+const SELECT: &str = "SELECT s.*, n.kind AS node_kind, a.id AS a_id, a.ip_address AS a_ip, a.ip_alias AS a_alias, a.port AS a_port
+    FROM servers s JOIN nodes n ON n.id = s.node_id LEFT JOIN allocations a ON a.server_id = s.id AND a.is_primary = 1";
 
 /// Columns by which a list can be ordered.
 pub const SORTS: &[&str] = &["created_at", "name", "status", "memory_limit", "disk_limit", "cpu_limit"];
@@ -241,12 +250,21 @@ pub async fn server_unlock(conn: &mut Conn, id: ServerId, holder: &str) -> Resul
 /// Records what the agent of `node` sees. Answers whether it counted: only the owner's word at the current epoch does,
 /// and an installation ends by its own answer, not by what is seen meanwhile.
 pub async fn server_observed(conn: &mut Conn, node: NodeId, seen: &ServerObservation) -> Result<bool, DbError> {
+    let attention = server_attention(conn, node, seen).await?;
     if matches!(seen.status, ServerStatus::Installing | ServerStatus::InstallFailed) {
-        return Ok(false);
+        return Ok(attention);
     }
     let sql = "UPDATE servers SET status = $1 WHERE id = $2 AND node_id = $3 AND epoch = $4 AND status <> $1
                AND status NOT IN ('installing', 'install_failed')";
     let update = sqlx::query(sql).bind(to_word("servers.status", &seen.status)?).bind(seen.server_id.to_string());
+    let done = update.bind(node.to_string()).bind(to_i64(seen.epoch.0)).execute(conn).await?;
+    Ok(attention || done.rows_affected() == 1)
+}
+
+/// What a person should look at counts during an installation too: that is when a pod finds no place.
+async fn server_attention(conn: &mut Conn, node: NodeId, seen: &ServerObservation) -> Result<bool, DbError> {
+    let sql = "UPDATE servers SET attention = $1 WHERE id = $2 AND node_id = $3 AND epoch = $4 AND attention <> $1";
+    let update = sqlx::query(sql).bind(to_json("servers.attention", &seen.attention)?).bind(seen.server_id.to_string());
     let done = update.bind(node.to_string()).bind(to_i64(seen.epoch.0)).execute(conn).await?;
     Ok(done.rows_affected() == 1)
 }
@@ -258,12 +276,13 @@ pub async fn servers_differing<'a>(
     node: NodeId,
     seen: &'a [ServerObservation],
 ) -> Result<Vec<&'a ServerObservation>, DbError> {
-    let select = sqlx::query_as("SELECT id, status FROM servers WHERE node_id = $1").bind(node.to_string());
-    let rows: Vec<(String, String)> = select.fetch_all(conn).await?;
-    let known: BTreeMap<String, String> = rows.into_iter().collect();
+    let select = sqlx::query_as("SELECT id, status, attention FROM servers WHERE node_id = $1").bind(node.to_string());
+    let rows: Vec<(String, String, String)> = select.fetch_all(conn).await?;
+    let known: BTreeMap<_, _> = rows.into_iter().map(|(id, status, attention)| (id, (status, attention))).collect();
     let mut differing = Vec::new();
     for server in seen {
         let status = to_word("servers.status", &server.status)?;
+        let status = (status, to_json("servers.attention", &server.attention)?);
         if known.get(&server.server_id.to_string()).is_some_and(|known| *known != status) {
             differing.push(server);
         }

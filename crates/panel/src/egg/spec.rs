@@ -87,6 +87,7 @@ mod tests {
     use model::{AllocationId, EggId, Epoch, Limits, NodeId, ServerId, ServerStatus, Timestamp};
 
     use super::*;
+    use crate::db::nodes::NodeKind;
 
     fn egg() -> Egg {
         let document = serde_json::json!({
@@ -106,6 +107,7 @@ mod tests {
             name: "s".to_owned(),
             egg_id: EggId::new(),
             node_id: NodeId::new(),
+            node_kind: NodeKind::Node,
             epoch: Epoch::FIRST,
             status: ServerStatus::Offline,
             locked_by: None,
@@ -115,6 +117,7 @@ mod tests {
             image: "example.org/x".to_owned(),
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             install_error: None,
+            attention: vec![],
             created_at: Timestamp::UNIX_EPOCH,
             primary: None,
         }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use model::NodeId;
-use model::agent_api::{Hello, ToPanel, VERSION};
+use model::agent_api::{ClusterFacts, Hello, ToPanel, VERSION};
+use model::{NodeId, RuntimeKind};
 
 use super::Link;
 use crate::api::ApiError;
 use crate::api::auth::{bearer, same, sha256_hex};
 use crate::db::enrolment::{self, Token};
+use crate::db::nodes::{Node, NodeKind};
 use crate::db::{DbError, audit, nodes};
 
 /// How long an agent has for its hello.
@@ -100,6 +101,12 @@ pub(super) async fn greet(
             token.node_id
         }
     };
+    let row = nodes::node_get(&mut tx, node).await.map_err(|error| match error {
+        DbError::NotFound => Refusal::new(4401, "its node was deleted"),
+        error => error.into(),
+    })?;
+    check_kind(row.kind, hello.runtime)?;
+    check_facts(&row, &hello)?;
     nodes::node_greeted(&mut tx, node, &hello, now).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok((node, hello))
@@ -142,10 +149,27 @@ fn check_version(version: u64) -> Result<(), Refusal> {
     Err(Refusal::new(4426, format!("the agent speaks version {version}, the panel {ours}; upgrade the {newer}")))
 }
 
+/// A daemon speaks for a node, an orchestrator for a cluster. A token that went to the wrong one is not used up: the
+/// enrolment is in the transaction that this ends.
+fn check_kind(kind: NodeKind, runtime: RuntimeKind) -> Result<(), Refusal> {
+    let reason = match (kind, runtime) {
+        (NodeKind::Node, RuntimeKind::Kubernetes) => "this token is a node's; `badger cluster create` makes a cluster's",
+        (NodeKind::Cluster, RuntimeKind::Process | RuntimeKind::Docker) => {
+            "this token is a cluster's; `badger node create` makes a node's"
+        }
+        (NodeKind::Node, _) | (NodeKind::Cluster, RuntimeKind::Kubernetes) => return Ok(()),
+    };
+    Err(Refusal::new(4403, reason))
+}
+
 fn check(hello: &Hello) -> Result<(), Refusal> {
     let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     if hello.fingerprint.len() != 64 || !hello.fingerprint.as_bytes().iter().all(hex) {
         return Err(Refusal::new(4400, "the fingerprint is not a SHA-256 in lower-case hex"));
+    }
+    // The pods of a cluster are dialled, its orchestrator never is.
+    if hello.runtime == RuntimeKind::Kubernetes && hello.data_address.is_empty() {
+        return Ok(());
     }
     let port = hello
         .data_address
@@ -157,9 +181,46 @@ fn check(hello: &Hello) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What an orchestrator tells becomes addresses of players.
+fn check_facts(row: &Node, hello: &Hello) -> Result<(), Refusal> {
+    match (row.kind, &hello.cluster) {
+        (NodeKind::Node, None) => Ok(()),
+        (NodeKind::Node, Some(_)) => Err(Refusal::new(4400, "a daemon has no cluster to tell of")),
+        (NodeKind::Cluster, None) => Err(Refusal::new(4400, "an orchestrator must tell of its cluster")),
+        (NodeKind::Cluster, Some(facts)) => check_ports(row, facts),
+    }
+}
+
+fn check_ports(row: &Node, facts: &ClusterFacts) -> Result<(), Refusal> {
+    match facts.node_ports {
+        Some((first, last)) if first == 0 || first > last => {
+            Err(Refusal::new(4400, format!("{first}-{last} is no range of ports")))
+        }
+        Some(_) if row.address.is_none() && facts.address.is_empty() => {
+            let why = "nobody knows where players reach this cluster: set networking.external_address, or its address";
+            Err(Refusal::new(4400, why))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_speaks_for_its_own_kind_only() {
+        for (kind, runtime, fits) in [
+            (NodeKind::Node, RuntimeKind::Process, true),
+            (NodeKind::Node, RuntimeKind::Docker, true),
+            (NodeKind::Node, RuntimeKind::Kubernetes, false),
+            (NodeKind::Cluster, RuntimeKind::Process, false),
+            (NodeKind::Cluster, RuntimeKind::Docker, false),
+            (NodeKind::Cluster, RuntimeKind::Kubernetes, true),
+        ] {
+            assert_eq!(check_kind(kind, runtime).is_ok(), fits, "{kind:?} {runtime:?}");
+        }
+    }
 
     #[test]
     fn our_version_and_the_one_before_are_spoken() {

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A connection that is refused after the upgrade is closed with a reason and one of these codes: 4400 the hello cannot
-//! be understood, 4401 the token or secret is worth nothing, 4426 the protocol version is not spoken here, 4409 another
+//! be understood, 4401 the token or secret is worth nothing, 4403 it is another kind of agent's, 4426 the protocol version is not spoken here, 4409 another
 //! connection of the same agent took its place, 4408 silent for too long; 1001 the panel ends.
 
 mod connection;

@@ -1,8 +1,11 @@
 //! May this server move there now, and if not, why not? Pure: facts in, decision out.
 
+use std::fmt;
+
 use model::{AllocationId, Limits, NodeId, RuntimeKind, ServerId, ServerStatus};
 
 use crate::db::allocations::Allocation;
+use crate::db::nodes::NodeKind;
 
 /// What is known when a transfer is asked for.
 #[derive(Clone, Debug)]
@@ -32,12 +35,27 @@ pub struct Facts {
 pub struct NodeFacts {
     /// Its id.
     pub id: NodeId,
-    /// Its name, for messages.
-    pub name: String,
+    /// What it is called, for messages.
+    pub place: Place,
     /// Whether its agent has enrolled and is connected.
     pub online: bool,
     /// What its servers run in; none until its agent has enrolled.
     pub runtime: Option<RuntimeKind>,
+}
+
+/// A node or a cluster by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which of both.
+    pub kind: NodeKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.noun(), self.name)
+    }
 }
 
 /// What a node has left; none where it is not bounded.
@@ -73,12 +91,15 @@ pub enum Refusal {
     /// No such server.
     #[error("There is no such server. Check the id.")]
     UnknownServer,
-    /// No such node.
-    #[error("There is no such node. Check target_node_id.")]
-    UnknownNode,
+    /// No such node or cluster.
+    #[error("There is no such {}. Check target_{}_id.", .0.noun(), .0.noun())]
+    UnknownTarget(NodeKind),
     /// It is there already.
-    #[error("The server is on this node already. Choose another target.")]
-    SameTarget,
+    #[error("The server is on {place} already. Choose another target.")]
+    SameTarget {
+        /// Where it is.
+        place: Place,
+    },
     /// Its installation has not ended.
     #[error("The server is still installing. Wait for the installation to complete.")]
     Installing,
@@ -90,41 +111,42 @@ pub enum Refusal {
     },
     /// What the server runs in here it cannot run in there.
     #[error(
-        "Node {node} runs servers {}, the server's node {}: neither can run the other's. Choose a target that runs them \
-         {}, or start the target's daemon with --runtime {}.",
-        as_what(*to), as_what(*from), as_what(*from), word(*from)
+        "The {target} runs servers {}, the {source_place} {}: neither can run the other's. {}",
+        as_what(*to), as_what(*from), way_out(*from, target.kind)
     )]
     RuntimeMismatch {
-        /// The target's name.
-        node: String,
+        /// Where it is to go.
+        target: Place,
+        /// Where it is.
+        source_place: Place,
         /// Where the server is.
         from: RuntimeKind,
         /// Where it is to go.
         to: RuntimeKind,
     },
     /// An agent is not connected.
-    #[error("The agent of node {node} is not connected. Start its daemon and try again.")]
+    #[error("The agent of {place} is not connected. {} and try again.", start_it(place.kind))]
     AgentOffline {
-        /// The node's name.
-        node: String,
+        /// Whose.
+        place: Place,
     },
     /// The allocation does not exist or is another node's.
-    #[error("The allocation is not one of node {node}. Choose one of the target's, or none to let one be chosen.")]
+    #[error("The allocation is not one of {place}. Choose one of the target's, or none to let one be chosen.")]
     AllocationForeign {
-        /// The target's name.
-        node: String,
+        /// The target.
+        place: Place,
     },
     /// Somebody has the allocation.
     #[error("The allocation is in use. Choose a free one, or none to let one be chosen.")]
     AllocationTaken,
     /// The target has not enough.
     #[error(
-        "Insufficient Resources: node {node} has not enough free {}. Choose another target, or free something there.",
+        "Insufficient Resources: {place} has not enough free {}. Choose another target, or free something there.",
         list(shortages)
     )]
     Insufficient {
-        /// The target's name.
-        node: String,
+        /// The target.
+        place: Place,
         /// Of what.
         shortages: Vec<Shortage>,
     },
@@ -147,8 +169,8 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::FeatureDisabled => "feature_disabled",
-            Self::UnknownServer | Self::UnknownNode => "not_found",
-            Self::SameTarget => "same_target",
+            Self::UnknownServer | Self::UnknownTarget(_) => "not_found",
+            Self::SameTarget { .. } => "same_target",
             Self::Installing => "server_installing",
             Self::Locked { .. } => "server_locked",
             Self::RuntimeMismatch { .. } => "runtime_mismatch",
@@ -162,40 +184,51 @@ impl Refusal {
 
 /// Lets the transfer in with this address on the target, or says why not.
 pub fn admit(facts: &Facts) -> Result<Allocation, Refusal> {
-    if !facts.enabled {
-        return Err(Refusal::FeatureDisabled);
+    match (obstacles(facts).into_iter().next(), admit_allocation(facts)) {
+        (Some(refusal), _) | (None, Err(refusal)) => Err(refusal),
+        (None, Ok(allocation)) => allocation.cloned().ok_or(Refusal::AllocationTaken),
     }
-    if facts.source.id == facts.target.id {
-        return Err(Refusal::SameTarget);
+}
+
+/// Everything that stands in the way; what a caller should be told first is first.
+#[must_use]
+pub fn obstacles(facts: &Facts) -> Vec<Refusal> {
+    let (source, target) = (&facts.source, &facts.target);
+    let mut found = Vec::new();
+    if !facts.enabled {
+        found.push(Refusal::FeatureDisabled);
+    }
+    if source.id == target.id {
+        found.push(Refusal::SameTarget { place: target.place.clone() });
     }
     if facts.status == ServerStatus::Installing {
-        return Err(Refusal::Installing);
+        found.push(Refusal::Installing);
     }
     if let Some(holder) = &facts.locked_by {
-        return Err(Refusal::Locked { holder: describe(holder) });
+        found.push(Refusal::Locked { holder: describe(holder) });
     }
-    if let (Some(from), Some(to)) = (facts.source.runtime, facts.target.runtime)
-        && from != to
+    if let (Some(from), Some(to)) = (source.runtime, target.runtime)
+        && as_what(from) != as_what(to)
     {
-        let node = facts.target.name.clone();
-        return Err(Refusal::RuntimeMismatch { node, from, to });
+        let (target, source_place) = (target.place.clone(), source.place.clone());
+        found.push(Refusal::RuntimeMismatch { target, source_place, from, to });
     }
-    let allocation = admit_allocation(facts)?;
-    let shortages = shortages(facts.limits, facts.free, allocation.is_some());
+    let allocation = admit_allocation(facts);
+    // A named one that cannot be had is told as that; that there is none is a shortage.
+    let has_address = !matches!(allocation, Ok(None));
+    found.extend(allocation.err());
+    let shortages = shortages(facts.limits, facts.free, has_address);
     if !shortages.is_empty() {
-        return Err(Refusal::Insufficient { node: facts.target.name.clone(), shortages });
+        found.push(Refusal::Insufficient { place: target.place.clone(), shortages });
     }
     // Last: what the request got wrong is told even while an agent is away.
-    for node in [&facts.target, &facts.source] {
-        if !node.online {
-            return Err(Refusal::AgentOffline { node: node.name.clone() });
-        }
-    }
-    allocation.cloned().ok_or(Refusal::AllocationTaken)
+    let away = [target, source].into_iter().filter(|node| !node.online);
+    found.extend(away.map(|node| Refusal::AgentOffline { place: node.place.clone() }));
+    found
 }
 
 fn admit_allocation(facts: &Facts) -> Result<Option<&Allocation>, Refusal> {
-    let foreign = || Refusal::AllocationForeign { node: facts.target.name.clone() };
+    let foreign = || Refusal::AllocationForeign { place: facts.target.place.clone() };
     match &facts.allocation {
         Wanted::Unknown(_) => Err(foreign()),
         Wanted::Named(named) if named.node_id != facts.target.id => Err(foreign()),
@@ -233,11 +266,26 @@ fn as_what(runtime: RuntimeKind) -> &'static str {
     }
 }
 
-/// As `badger daemon --runtime` takes it.
-fn word(runtime: RuntimeKind) -> &'static str {
-    match runtime {
-        RuntimeKind::Process => "process",
-        RuntimeKind::Docker | RuntimeKind::Kubernetes => "docker",
+/// A daemon can be started with another runtime, a cluster is what it is.
+fn way_out(from: RuntimeKind, target: NodeKind) -> String {
+    let what = as_what(from);
+    match (from, target) {
+        (_, NodeKind::Cluster) => format!("Choose a target that runs them {what}."),
+        (RuntimeKind::Process, NodeKind::Node) => {
+            format!("Choose a target that runs them {what}, or start the target's daemon with --runtime process.")
+        }
+        (RuntimeKind::Docker | RuntimeKind::Kubernetes, NodeKind::Node) => {
+            format!("Choose a target that runs them {what}, or start the target's daemon with --runtime docker.")
+        }
+    }
+}
+
+/// How an agent comes back.
+#[must_use]
+pub fn start_it(kind: NodeKind) -> &'static str {
+    match kind {
+        NodeKind::Node => "Start its daemon",
+        NodeKind::Cluster => "Look at its orchestrator (`kubectl -n badger-system get pods`)",
     }
 }
 
@@ -278,7 +326,8 @@ mod tests {
 
     fn facts() -> Facts {
         let runtime = Some(RuntimeKind::Process);
-        let node = |name: &str| NodeFacts { id: NodeId::new(), name: name.into(), online: true, runtime };
+        let place = |name: &str| Place { kind: NodeKind::Node, name: name.into() };
+        let node = |name: &str| NodeFacts { id: NodeId::new(), place: place(name), online: true, runtime };
         let (source, target) = (node("one"), node("two"));
         Facts {
             enabled: true,
@@ -344,12 +393,46 @@ mod tests {
         let mut facts = facts();
         facts.target.runtime = Some(RuntimeKind::Docker);
         let message = admit(&facts).expect_err("refused").to_string();
-        assert!(message.starts_with("Node two runs servers in containers"), "{message}");
+        assert!(message.starts_with("The node two runs servers in containers, the node one as processes"), "{message}");
         assert!(message.ends_with("with --runtime process."), "{message}");
         // One that has never enrolled has none yet: what is wrong with it is that it is not there.
         facts.target.runtime = None;
         facts.target.online = false;
         assert_eq!(admit(&facts).expect_err("refused").code(), "agent_offline");
+    }
+
+    #[test]
+    fn docker_and_kubernetes_run_the_same_images_and_processes_are_apart() {
+        use RuntimeKind::{Docker, Kubernetes, Process};
+        for from in [Process, Docker, Kubernetes] {
+            for to in [Process, Docker, Kubernetes] {
+                let mut facts = facts();
+                (facts.source.runtime, facts.target.runtime) = (Some(from), Some(to));
+                assert_eq!(admit(&facts).is_ok(), (from == Process) == (to == Process), "{from:?} to {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_called_a_cluster_and_has_its_own_cure() {
+        let mut facts = facts();
+        facts.target.place.kind = NodeKind::Cluster;
+        facts.target.runtime = Some(RuntimeKind::Kubernetes);
+        facts.target.online = false;
+        let all: Vec<_> = obstacles(&facts).iter().map(ToString::to_string).collect();
+        assert!(all[0].ends_with("Choose a target that runs them as processes."), "{all:?}");
+        assert!(all[1].starts_with("The agent of cluster two is not connected. Look at its orchestrator"), "{all:?}");
+    }
+
+    #[test]
+    fn all_obstacles_are_told_and_the_first_is_the_refusal() {
+        let mut facts = facts();
+        facts.locked_by = Some("install".into());
+        facts.allocation = Wanted::Chosen(None);
+        facts.source.online = false;
+        let codes: Vec<_> = obstacles(&facts).iter().map(Refusal::code).collect();
+        assert_eq!(codes, ["server_locked", "insufficient_resources", "agent_offline"]);
+        assert_eq!(admit(&facts).expect_err("refused").code(), "server_locked");
     }
 
     #[test]

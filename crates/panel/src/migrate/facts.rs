@@ -2,11 +2,11 @@
 
 use model::{AllocationId, NodeId, ServerId};
 
-use super::admission::{Facts, Free, NodeFacts, Refusal, Wanted};
+use super::admission::{Facts, Free, NodeFacts, Place, Refusal, Wanted};
 use crate::agent::Agents;
-use crate::db::nodes::{Node, Usage};
+use crate::db::nodes::{Node, NodeKind, Usage};
 use crate::db::servers::Server;
-use crate::db::{Conn, DbError, allocations, flags, nodes, servers, transfers};
+use crate::db::{Conn, DbError, allocations, flags, nodes, on_demand, servers, transfers};
 
 /// Facts, and the rows that they were made of.
 pub(super) struct Gathered {
@@ -14,6 +14,8 @@ pub(super) struct Gathered {
     pub(super) server: Server,
     pub(super) source: Node,
     pub(super) target: Node,
+    /// Whether the allocation was chosen and must be written down before it can be kept.
+    pub(super) is_new_allocation: bool,
 }
 
 /// Everything known about moving `server` to `target`; a refusal where there is no such thing.
@@ -28,9 +30,10 @@ pub(super) async fn gather(
         return Ok(Err(Refusal::UnknownServer));
     };
     let Some(target) = found(nodes::node_get(tx, target).await)? else {
-        return Ok(Err(Refusal::UnknownNode));
+        return Ok(Err(Refusal::UnknownTarget(NodeKind::Node)));
     };
     let source = nodes::node_get(tx, server.node_id).await?;
+    let (allocation, is_new_allocation) = wanted(tx, &server, &target, allocation).await?;
     let facts = Facts {
         enabled: flags::flag_enabled(tx, flags::SERVER_TRANSFERS).await?,
         server_id: server.id,
@@ -40,14 +43,15 @@ pub(super) async fn gather(
         source: node_facts(&source, agents),
         target: node_facts(&target, agents),
         free: free(tx, &target).await?,
-        allocation: wanted(tx, &server, &target, allocation).await?,
+        allocation,
     };
-    Ok(Ok(Gathered { facts, server, source, target }))
+    Ok(Ok(Gathered { facts, server, source, target, is_new_allocation }))
 }
 
 fn node_facts(node: &Node, agents: &dyn Agents) -> NodeFacts {
     let runtime = node.agent.as_ref().map(|agent| agent.runtime);
-    NodeFacts { id: node.id, name: node.name.clone(), online: runtime.is_some() && agents.is_online(node.id), runtime }
+    let place = Place { kind: node.kind, name: node.name.clone() };
+    NodeFacts { id: node.id, place, online: runtime.is_some() && agents.is_online(node.id), runtime }
 }
 
 /// What is left of a node: its capacity without what its servers, transfers on their way to it, and servers that may
@@ -70,15 +74,15 @@ async fn wanted(
     server: &Server,
     target: &Node,
     allocation: Option<AllocationId>,
-) -> Result<Wanted, DbError> {
+) -> Result<(Wanted, bool), DbError> {
     let Some(id) = allocation else {
         let port = server.primary.as_ref().map(|primary| primary.port);
-        return Ok(Wanted::Chosen(allocations::allocation_free(tx, target.id, port).await?));
+        let choice = on_demand::allocation_choose(tx, target, port).await?;
+        let is_new = choice.as_ref().is_some_and(|choice| choice.is_new);
+        return Ok((Wanted::Chosen(choice.map(|choice| choice.allocation)), is_new));
     };
-    Ok(match found(allocations::allocation_get(tx, id).await)? {
-        Some(named) => Wanted::Named(named),
-        None => Wanted::Unknown(id),
-    })
+    let named = found(allocations::allocation_get(tx, id).await)?;
+    Ok((named.map_or(Wanted::Unknown(id), Wanted::Named), false))
 }
 
 fn found<T>(result: Result<T, DbError>) -> Result<Option<T>, DbError> {

@@ -13,7 +13,8 @@ use crate::agent::CallError;
 use crate::db::allocations::{self, Allocation};
 use crate::db::saga_log::{SagaLog, saga_open};
 use crate::db::transfers::{self, Transfer};
-use crate::db::{DbError, nodes, servers};
+use crate::db::nodes::NodeKind;
+use crate::db::{DbError, nodes, on_demand, servers};
 
 /// What a caller asks for.
 #[derive(Clone, Debug)]
@@ -48,10 +49,12 @@ pub enum MigrateError {
         message: String,
     },
     /// The agent that it takes is not there.
-    #[error("the agent of node {node} is not connected")]
+    #[error("the agent of {} {name} is not connected", kind.noun())]
     AgentOffline {
-        /// Its name.
-        node: String,
+        /// What it speaks for.
+        kind: NodeKind,
+        /// The name of that.
+        name: String,
     },
     /// The agent would not.
     #[error("the agent refused")]
@@ -77,6 +80,9 @@ impl Migrations {
         let gathered = facts::gather(&mut tx, &*self.agents, server, target, request.allocation_id).await?;
         let gathered = gathered.map_err(MigrateError::Refused)?;
         let allocation = admission::admit(&gathered.facts).map_err(MigrateError::Refused)?;
+        if gathered.is_new_allocation {
+            on_demand::allocation_insert(&mut tx, &allocation).await?;
+        }
         let transfer = self.new_transfer(request, &gathered, &allocation);
         transfers::transfer_insert(&mut tx, &transfer).await?;
         servers::server_lock(&mut tx, server, &transfer.id.to_string()).await?;
@@ -97,7 +103,9 @@ impl Migrations {
             state: TransferState::Queued,
             stage: Stage::Preparing,
             source_node_id: about.source.id,
+            source_kind: about.source.kind,
             target_node_id: about.target.id,
+            target_kind: about.target.kind,
             source_allocation_id: from.map(|primary| primary.id),
             target_allocation_id: Some(to.id),
             source_address: from.map(|primary| format!("{}:{}", primary.ip_address, primary.port)),
@@ -179,8 +187,8 @@ impl Migrations {
             Err(CallError::Refused(error)) => return Err(MigrateError::Agent(error)),
             Err(CallError::Offline | CallError::Lost) => {
                 let mut conn = self.db.acquire().await?;
-                let node = nodes::node_get(&mut conn, transfer.source_node_id).await?.name;
-                return Err(MigrateError::AgentOffline { node });
+                let name = nodes::node_get(&mut conn, transfer.source_node_id).await?.name;
+                return Err(MigrateError::AgentOffline { kind: transfer.source_kind, name });
             }
         }
         let now = self.clock.now();

@@ -34,8 +34,8 @@ impl Panel {
 
     /// A panel on a directory that an earlier one may have left.
     pub(crate) async fn start_in(dir: TempDir) -> Self {
-        let config =
-            Config { listen: "127.0.0.1:0".parse().unwrap(), data_dir: dir.path().join("panel"), public_url: None };
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = Config { listen, data_dir: dir.path().join("panel"), public_url: None, image: None };
         let shutdown = CancellationToken::new();
         let (ready, address) = oneshot::channel();
         let token = shutdown.clone();

@@ -26,6 +26,9 @@ fn every_operation_is_described_and_shows_its_errors() {
             assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{what}: its operationId is taken");
             for (status, response) in operation["responses"].as_object().unwrap() {
                 assert!(!response["description"].as_str().unwrap().is_empty(), "{what} {status}");
+                if response["content"].get("text/plain").is_some() {
+                    continue;
+                }
                 let schema = &response["content"]["application/json"]["schema"];
                 if status.starts_with(['4', '5']) {
                     assert_eq!(schema["$ref"], "#/components/schemas/ErrorBody", "{what} {status}");

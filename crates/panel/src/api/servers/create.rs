@@ -15,7 +15,8 @@ use super::ServerView;
 use crate::api::views::One;
 use crate::api::{Admin, Answer, ApiError, Body, Idempotency, check};
 use crate::app::App;
-use crate::db::nodes::{self, Node};
+use crate::db::nodes::{self, Node, NodeKind};
+use crate::db::on_demand::{self, Choice};
 use crate::db::servers::{self, Server};
 use crate::db::{Conn, DbError, allocations, audit, eggs};
 use crate::egg::{Egg, check_environment};
@@ -35,17 +36,20 @@ pub(super) struct NewServer {
     /// What it is made from.
     #[schema(value_type = uuid::Uuid)]
     egg_id: EggId,
-    /// Where it is made.
-    #[schema(value_type = uuid::Uuid)]
-    node_id: NodeId,
-    /// A free allocation of that node; without it one is chosen.
+    /// Where it is made: a node, or `cluster_id`.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    node_id: Option<NodeId>,
+    /// Where it is made: a cluster.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    cluster_id: Option<NodeId>,
+    /// A free allocation of that node or cluster; without it one is chosen, on a cluster made.
     #[schema(value_type = Option<uuid::Uuid>)]
     allocation_id: Option<AllocationId>,
     /// MiB; 0 for no limit.
     memory_limit: u64,
     /// MiB; 0 for no limit.
     disk_limit: u64,
-    /// Percent of one core; 0 for no limit.
+    /// Percent of one core on a node, millicores on a cluster (1000 is one core); 0 for no limit.
     cpu_limit: u64,
     /// Values for the egg's variables; its defaults where there are none.
     #[serde(default)]
@@ -67,7 +71,7 @@ pub(super) struct NewServer {
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same answer for 24 h")),
     responses(
         (status = 201, description = "The server", body = One<ServerView>),
-        (status = 409, description = "`allocation_in_use`, `node_cordoned`"),
+        (status = 409, description = "`allocation_in_use`, `node_cordoned`, `cluster_cordoned`"),
         (status = 422, description = "`insufficient_resources`, `allocation_not_of_node`, `allocation_none_free`"),
     ))]
 pub(super) async fn create(
@@ -81,14 +85,18 @@ pub(super) async fn create(
     let work = async {
         let start = new.start_on_completion;
         let mut tx = app.db.begin().await?;
-        let (server, allocation) = plan(&mut tx, new, app.now()).await?;
+        let (server, choice) = plan(&mut tx, new, app.now()).await?;
         let id = server.id;
         servers::server_insert(&mut tx, &server).await?;
-        allocations::allocation_assign(&mut tx, allocation, server.node_id, id).await?;
+        if choice.is_new {
+            on_demand::allocation_insert(&mut tx, &choice.allocation).await?;
+        }
+        allocations::allocation_assign(&mut tx, choice.allocation.id, server.node_id, id).await?;
         if start {
             servers::server_want_start(&mut tx, id).await?;
         }
-        let details = json!({"name": server.name, "node_id": server.node_id});
+        let place = format!("{}_id", server.node_kind.noun());
+        let details = json!({"name": server.name, place: server.node_id});
         audit::audit(&mut tx, app.now(), &admin.actor(), "server.create", id, &details).await?;
         let server = servers::server_get(&mut tx, id).await?;
         tx.commit().await.map_err(DbError::from)?;
@@ -100,7 +108,7 @@ pub(super) async fn create(
 }
 
 /// Checks a request against what is there, and says what to write.
-async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, AllocationId), ApiError> {
+async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, Choice), ApiError> {
     let missing = |field: &'static str, noun: &'static str| {
         move |error| match error {
             DbError::NotFound => ApiError::invalid(field, format!("there is no such {noun}")),
@@ -109,19 +117,27 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
     };
     let stored = eggs::egg_get(tx, new.egg_id).await.map_err(missing("egg_id", "egg"))?;
     let egg = Egg::parse(&stored.document).map_err(ApiError::internal)?;
-    let node = nodes::node_get(tx, new.node_id).await.map_err(missing("node_id", "node"))?;
-    check::none(problems(&new, &egg))?;
+    let (kind, place) = check::one_of(("node_id", new.node_id), ("cluster_id", new.cluster_id))?;
+    let node = crate::api::allocations::owner(tx, kind, place).await?;
+    check::none(problems(&new, &egg, kind))?;
     if node.cordoned {
-        return Err(ApiError::conflict("node_cordoned", "This node takes no new servers. Choose another one."));
+        let noun = kind.noun();
+        let message = format!("This {noun} takes no new servers. Choose another one.");
+        return Err(ApiError::conflict(format!("{noun}_cordoned"), message));
     }
-    let limits = Limits { memory_mb: new.memory_limit, disk_mb: new.disk_limit, cpu_percent: new.cpu_limit };
+    let cpu_percent = match kind {
+        NodeKind::Node => new.cpu_limit,
+        NodeKind::Cluster => new.cpu_limit / check::MILLICORES_PER_PERCENT,
+    };
+    let limits = Limits { memory_mb: new.memory_limit, disk_mb: new.disk_limit, cpu_percent };
     has_room(tx, &node, limits).await?;
-    let allocation = choose_allocation(tx, &node, new.allocation_id).await?;
+    let choice = choose_allocation(tx, &node, new.allocation_id).await?;
     let server = Server {
         id: ServerId::new(),
         name: new.name,
         egg_id: new.egg_id,
-        node_id: new.node_id,
+        node_id: node.id,
+        node_kind: kind,
         epoch: Epoch::FIRST,
         status: ServerStatus::Installing,
         locked_by: None,
@@ -131,17 +147,21 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
         image: new.docker_image.unwrap_or_else(|| egg.default_image().to_owned()),
         environment: new.environment,
         install_error: None,
+        attention: Vec::new(),
         created_at: now,
         primary: None,
     };
-    Ok((server, allocation))
+    Ok((server, choice))
 }
 
-fn problems(new: &NewServer, egg: &Egg) -> Vec<check::Problem> {
+fn problems(new: &NewServer, egg: &Egg, kind: NodeKind) -> Vec<check::Problem> {
     let mut problems = check::name("name", &new.name);
     problems.extend(check::size("memory_limit", new.memory_limit));
     problems.extend(check::size("disk_limit", new.disk_limit));
-    problems.extend(check::size("cpu_limit", new.cpu_limit));
+    problems.extend(match kind {
+        NodeKind::Node => check::size("cpu_limit", new.cpu_limit),
+        NodeKind::Cluster => check::millicores("cpu_limit", new.cpu_limit),
+    });
     problems.extend(check_environment(egg, &new.environment));
     for (field, text) in [("startup", &new.startup), ("docker_image", &new.docker_image)] {
         if text.as_ref().is_some_and(|text| text.trim().is_empty() || text.contains('\0')) {
@@ -168,28 +188,41 @@ async fn has_room(tx: &mut Conn, node: &Node, limits: Limits) -> Result<(), ApiE
     if short.is_empty() {
         return Ok(());
     }
-    let message = format!("Insufficient Resources: node {} has too little left. See details.", node.name);
+    let (noun, name) = (node.kind.noun(), &node.name);
+    let message = format!("Insufficient Resources: {noun} {name} has too little left. See details.");
     let error = ApiError::unprocessable("insufficient_resources", message);
     Err(short.into_iter().fold(error, |error, (name, numbers)| error.detail(&name, numbers)))
 }
 
-async fn choose_allocation(tx: &mut Conn, node: &Node, wanted: Option<AllocationId>) -> Result<AllocationId, ApiError> {
+async fn choose_allocation(tx: &mut Conn, node: &Node, wanted: Option<AllocationId>) -> Result<Choice, ApiError> {
     let Some(id) = wanted else {
-        let free = allocations::allocation_free(tx, node.id, None).await?;
-        let message = format!("Node {} has no free allocation. Add some to it.", node.name);
-        return free.map(|row| row.id).ok_or_else(|| ApiError::unprocessable("allocation_none_free", message));
+        let choice = on_demand::allocation_choose(tx, node, None).await?;
+        return choice.ok_or_else(|| ApiError::unprocessable("allocation_none_free", none_free(node)));
     };
     let row = allocations::allocation_get(tx, id).await.map_err(|error| match error {
         DbError::NotFound => ApiError::invalid("allocation_id", "there is no such allocation"),
         error => error.into(),
     })?;
     if row.node_id != node.id {
-        let message = "The allocation belongs to another node. Choose one of the server's node.";
+        let message = "The allocation belongs to another node or cluster. Choose one of the server's own.";
         return Err(ApiError::unprocessable("allocation_not_of_node", message));
     }
     if !row.is_free() {
         let message = "Another server or a transfer has the allocation. Choose a free one.";
         return Err(ApiError::conflict("allocation_in_use", message));
     }
-    Ok(id)
+    Ok(Choice { allocation: row, is_new: false })
+}
+
+fn none_free(node: &Node) -> String {
+    let name = &node.name;
+    match (node.kind, &node.facts) {
+        (NodeKind::Node, _) => format!("Node {name} has no free allocation. Add some to it."),
+        (NodeKind::Cluster, None) => {
+            format!("Cluster {name} has no ports before its orchestrator is installed. Run its install command.")
+        }
+        (NodeKind::Cluster, Some(_)) => {
+            format!("Cluster {name} has no free port left. Widen the range in its orchestrator's configuration.")
+        }
+    }
 }

@@ -35,16 +35,17 @@ pub(super) fn routes() -> Router<App> {
 #[utoipa::path(get, path = "/api/v1/admin/servers", tag = "servers", params(
     ("sort" = Option<String>, Query, description = "created_at, name, status, memory_limit, disk_limit, cpu_limit; - in front for descending"),
     ("filter[node_id]" = Option<uuid::Uuid>, Query, description = "On this node"),
+    ("filter[cluster_id]" = Option<uuid::Uuid>, Query, description = "On this cluster"),
     ("filter[egg_id]" = Option<uuid::Uuid>, Query, description = "Made from this egg"),
     ("filter[status]" = Option<String>, Query, description = "With this status"),
     ("filter[name]" = Option<String>, Query, description = "With exactly this name"),
 ), responses((status = 200, description = "One page", body = Many<ServerView>)))]
 async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<Answer, ApiError> {
     admin.may("admin.servers.list")?;
-    query.only_filters(&["node_id", "egg_id", "status", "name"])?;
+    query.only_filters(&["node_id", "cluster_id", "egg_id", "status", "name"])?;
     let sort = query.sort(servers::SORTS, "created_at")?;
     let filter = Filter {
-        node_id: query.filter("node_id")?,
+        node_id: query.filter_place()?,
         egg_id: query.filter("egg_id")?,
         status: query.filter_word("status")?,
         name: query.filter("name")?,

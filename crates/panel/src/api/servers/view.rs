@@ -7,7 +7,9 @@ use model::{AllocationId, EggId, Epoch, NodeId, ServerId, ServerStatus, Transfer
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::servers::Server;
+use crate::api::check::MILLICORES_PER_PERCENT;
+use crate::db::nodes::NodeKind;
+use crate::db::servers::{Primary, Server};
 
 /// A server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,13 +28,13 @@ pub(in crate::api) struct ServerView {
     transfer_state: Option<TransferState>,
     /// Whether an operation holds it.
     locked: bool,
-    /// Where it is.
-    #[schema(value_type = uuid::Uuid)]
-    node_id: NodeId,
-    /// Always null for now.
+    /// The node where it is; null if that is a cluster.
     #[schema(value_type = Option<uuid::Uuid>)]
-    cluster_id: Option<()>,
-    /// `daemon`.
+    node_id: Option<NodeId>,
+    /// The cluster where it is; null if that is a node.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    cluster_id: Option<NodeId>,
+    /// `daemon` on a node, `kubernetes` on a cluster.
     #[schema(example = "daemon")]
     deployment_type: &'static str,
     /// Generation of its ownership; grows by one with each move.
@@ -47,7 +49,7 @@ pub(in crate::api) struct ServerView {
     /// MiB; 0 for no limit.
     #[schema(example = 10240)]
     disk_limit: u64,
-    /// Percent of one core; 0 for no limit.
+    /// Percent of one core on a node, millicores on a cluster (1000 is one core); 0 for no limit.
     #[schema(example = 200)]
     cpu_limit: u64,
     /// Command line with placeholders.
@@ -58,6 +60,10 @@ pub(in crate::api) struct ServerView {
     environment: BTreeMap<String, String>,
     /// Its primary address.
     allocation: Option<AddressView>,
+    /// Its ports on a cluster; empty on a node.
+    k8s_allocations: Vec<ClusterPortView>,
+    /// What a person should look at: objects that somebody changed by hand, a pod that cannot be scheduled.
+    attention: Vec<String>,
     /// Why it could not be installed, while its status is `install_failed`.
     install_error: Option<String>,
     /// When it was made.
@@ -71,7 +77,7 @@ struct AddressView {
     /// The allocation's id.
     #[schema(value_type = uuid::Uuid)]
     id: AllocationId,
-    /// Address on the node.
+    /// Address on the node, or where players reach the cluster; empty until a load balancer has given one.
     #[schema(example = "10.0.0.5")]
     ip_address: String,
     /// What players are told instead.
@@ -81,25 +87,68 @@ struct AddressView {
     port: u16,
 }
 
+/// A port of a server on a cluster.
+#[derive(Debug, Serialize, ToSchema)]
+struct ClusterPortView {
+    /// As players see it.
+    #[schema(example = 30000)]
+    node_port: u16,
+    /// As the game sees it.
+    #[schema(example = 30000)]
+    container_port: u16,
+    /// `tcp` or `udp`: each allocation is both.
+    #[schema(example = "tcp")]
+    protocol: &'static str,
+    /// Whether it is the server's first address.
+    is_primary: bool,
+    /// Where players reach it.
+    #[schema(example = "203.0.113.7")]
+    node_ip: String,
+}
+
+fn cluster_ports(row: &Server) -> Vec<ClusterPortView> {
+    let primary = row.primary.iter().filter(|_| row.node_kind == NodeKind::Cluster);
+    let both = |primary: &Primary| {
+        let (port, ip) = (primary.port, primary.ip_address.clone());
+        ["tcp", "udp"].map(|protocol| ClusterPortView {
+            node_port: port,
+            container_port: port,
+            protocol,
+            is_primary: true,
+            node_ip: ip.clone(),
+        })
+    };
+    primary.flat_map(both).collect()
+}
+
 impl From<Server> for ServerView {
     fn from(row: Server) -> Self {
+        let k8s_allocations = cluster_ports(&row);
         Self {
             id: row.id,
             name: row.name,
             status: row.status,
             transfer_state: row.transfer_state,
             locked: row.locked_by.is_some(),
-            node_id: row.node_id,
-            cluster_id: None,
-            deployment_type: "daemon",
+            node_id: row.node_kind.only(NodeKind::Node, row.node_id),
+            cluster_id: row.node_kind.only(NodeKind::Cluster, row.node_id),
+            deployment_type: match row.node_kind {
+                NodeKind::Node => "daemon",
+                NodeKind::Cluster => "kubernetes",
+            },
+            k8s_allocations,
             epoch: row.epoch,
             egg_id: row.egg_id,
             memory_limit: row.limits.memory_mb,
             disk_limit: row.limits.disk_mb,
-            cpu_limit: row.limits.cpu_percent,
+            cpu_limit: match row.node_kind {
+                NodeKind::Node => row.limits.cpu_percent,
+                NodeKind::Cluster => row.limits.cpu_percent * MILLICORES_PER_PERCENT,
+            },
             startup: row.startup,
             docker_image: row.image,
             environment: row.environment,
+            attention: row.attention,
             install_error: row.install_error,
             allocation: row.primary.map(|primary| AddressView {
                 id: primary.id,

@@ -18,6 +18,8 @@ use super::{Admin, Answer, ApiError, Body, Id, Idempotency, ListQuery};
 use crate::app::App;
 use crate::db::transfers::{self, Filter, Transfer};
 use crate::db::{Conn, DbError, audit, servers};
+use crate::db::nodes::{self, NodeKind};
+use crate::migrate::admission::Place;
 use crate::migrate::{MigrateError, Refusal, StartRequest};
 use view::TransferView;
 
@@ -51,9 +53,12 @@ pub(super) fn routes() -> Router<App> {
     "allocation_id": "0198a7b2-0000-7000-8000-000000000003",
 }))]
 struct StartTransfer {
-    /// Where to.
-    #[schema(value_type = uuid::Uuid)]
-    target_node_id: NodeId,
+    /// Where to: a node, or `target_cluster_id`.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    target_node_id: Option<NodeId>,
+    /// Where to: a cluster.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    target_cluster_id: Option<NodeId>,
     /// The server's address there; without it one is chosen: the same port if it is free, else the lowest.
     #[schema(value_type = Option<uuid::Uuid>)]
     allocation_id: Option<AllocationId>,
@@ -78,6 +83,10 @@ struct StartTransfer {
 }
 
 impl StartTransfer {
+    fn target(&self) -> Result<(NodeKind, NodeId), ApiError> {
+        check::one_of(("target_node_id", self.target_node_id), ("target_cluster_id", self.target_cluster_id))
+    }
+
     fn options(&self) -> Result<Options, ApiError> {
         let default = Options::default();
         let options = Options {
@@ -105,6 +114,15 @@ impl StartTransfer {
     }
 }
 
+/// A node's id is not a cluster's. What does not exist at all is admission's to refuse, after what is worse.
+async fn known_as(app: &App, kind: NodeKind, target: NodeId) -> Result<(), ApiError> {
+    match nodes::node_get(&mut *app.db.acquire().await?, target).await {
+        Ok(node) if node.kind != kind => Err(Refusal::UnknownTarget(kind).into()),
+        Ok(_) | Err(DbError::NotFound) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Starts a transfer.
 ///
 /// It goes on by itself: watch it, or cancel it. Whatever fails before the server runs on the target is taken back.
@@ -129,9 +147,11 @@ async fn start(
 ) -> Result<Answer, ApiError> {
     admin.may("admin.servers.transfer")?;
     let options = body.value.options()?;
+    let (kind, target) = body.value.target()?;
+    known_as(&app, kind, target).await?;
     let request = StartRequest {
         server_id,
-        target_node_id: body.value.target_node_id,
+        target_node_id: target,
         allocation_id: body.value.allocation_id,
         options,
         requested_by: admin.actor(),
@@ -139,7 +159,8 @@ async fn start(
     let work = async {
         let transfer = app.migrations.start(&request).await?;
         let mut conn = app.db.acquire().await?;
-        let details = json!({"server_id": server_id, "target_node_id": request.target_node_id});
+        let place = format!("target_{}_id", kind.noun());
+        let details = json!({"server_id": server_id, place: target});
         audit::audit(&mut conn, app.now(), &admin.actor(), "transfer.start", transfer.id, &details).await?;
         Answer::accepted(format!("/api/v1/admin/transfers/{}", transfer.id), &view(&mut conn, transfer).await?)
     };
@@ -172,15 +193,16 @@ async fn show_of_server(State(app): State<App>, admin: Admin, Id(id): Id<ServerI
     ("filter[state]" = Option<String>, Query, description = "In this state"),
     ("filter[server_id]" = Option<uuid::Uuid>, Query, description = "Of this server"),
     ("filter[node_id]" = Option<uuid::Uuid>, Query, description = "From or to this node"),
+    ("filter[cluster_id]" = Option<uuid::Uuid>, Query, description = "From or to this cluster"),
 ), responses((status = 200, description = "One page", body = Many<TransferView>)))]
 async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<Answer, ApiError> {
     admin.may("admin.servers.list")?;
-    query.only_filters(&["state", "server_id", "node_id"])?;
+    query.only_filters(&["state", "server_id", "node_id", "cluster_id"])?;
     let sort = query.sort(transfers::SORTS, "-created_at")?;
     let filter = Filter {
         state: query.filter_word("state")?,
         server_id: query.filter("server_id")?,
-        node_id: query.filter("node_id")?,
+        node_id: query.filter_place()?,
     };
     let mut conn = app.db.acquire().await?;
     let page = transfers::transfers_page(&mut conn, filter, query.paging, sort.column, sort.descending).await?;
@@ -256,9 +278,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
             Refusal::FeatureDisabled => StatusCode::FORBIDDEN,
-            Refusal::UnknownServer | Refusal::UnknownNode => StatusCode::NOT_FOUND,
+            Refusal::UnknownServer | Refusal::UnknownTarget(_) => StatusCode::NOT_FOUND,
             Refusal::Installing | Refusal::Locked { .. } | Refusal::AllocationTaken => StatusCode::CONFLICT,
-            Refusal::SameTarget
+            Refusal::SameTarget { .. }
             | Refusal::RuntimeMismatch { .. }
             | Refusal::AllocationForeign { .. }
             | Refusal::Insufficient { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -278,7 +300,9 @@ impl From<MigrateError> for ApiError {
             MigrateError::Refused(refusal) => refusal.into(),
             MigrateError::NotFound => Self::not_found("transfer"),
             MigrateError::Conflict { code, message } => Self::conflict(code, message),
-            MigrateError::AgentOffline { node } => Self::agent_offline(&node),
+            MigrateError::AgentOffline { kind, name } => {
+                Refusal::AgentOffline { place: Place { kind, name } }.into()
+            }
             MigrateError::Agent(error) => {
                 Self::unavailable("agent_failed", format!("The agent could not do it: {error}. Try again later."))
             }

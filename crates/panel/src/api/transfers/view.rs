@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use model::{
-    CopyProgress, CopyReceipt, Failure, Mode, NodeId, Options, ServerId, Stage, StartAfter, TransferId, TransferState,
+    CopyPath, CopyProgress, CopyReceipt, Failure, Mode, NodeId, Options, PathKind, ServerId, Stage, StartAfter, TransferId, TransferState,
     Verify,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::db::nodes::NodeKind;
 use crate::db::transfers::{StageRow, Transfer};
 
 /// A transfer. Times, sizes and roots that are not known yet are null.
@@ -41,6 +42,8 @@ pub(in crate::api) struct TransferView {
     source: EndView,
     /// Where to.
     target: EndView,
+    /// Which way the copy takes; null until one was looked for.
+    path: Option<PathView>,
     /// Where the copy stands.
     progress: ProgressView,
     /// Milliseconds from the end of the game on the source to its start on the target.
@@ -73,12 +76,12 @@ pub(in crate::api) struct TransferView {
 /// One end of a transfer.
 #[derive(Debug, Serialize, ToSchema)]
 struct EndView {
-    /// The node.
-    #[schema(value_type = uuid::Uuid)]
-    node_id: NodeId,
-    /// Always null for now.
+    /// The node; null if it is a cluster.
     #[schema(value_type = Option<uuid::Uuid>)]
-    cluster_id: Option<()>,
+    node_id: Option<NodeId>,
+    /// The cluster; null if it is a node.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    cluster_id: Option<NodeId>,
     /// The primary address there.
     allocation: Option<AddressView>,
 }
@@ -93,6 +96,39 @@ struct AddressView {
     /// TCP and UDP port.
     #[schema(example = 25565)]
     port: u16,
+}
+
+/// Which way a copy takes between the agents. TLS runs from end to end inside each.
+#[derive(Debug, Serialize, ToSchema)]
+struct PathView {
+    /// `direct` (the target listens), `reverse` (the source listens), `relay` (through the panel); null if none was found.
+    #[schema(value_type = Option<String>, example = "direct")]
+    kind: Option<PathKind>,
+    /// Those that failed before, in that order.
+    tried: Vec<TriedView>,
+    /// Round-trip time in microseconds, as measured on it.
+    #[schema(example = 310)]
+    rtt_us: Option<u64>,
+    /// Bytes per second, as measured on it.
+    #[schema(example = 941_000_000)]
+    bandwidth: Option<u64>,
+}
+
+/// A way that did not work.
+#[derive(Debug, Serialize, ToSchema)]
+struct TriedView {
+    /// `direct`, `reverse` or `relay`.
+    #[schema(value_type = String, example = "direct")]
+    kind: PathKind,
+    /// Why not.
+    reason: String,
+}
+
+impl From<CopyPath> for PathView {
+    fn from(path: CopyPath) -> Self {
+        let tried = path.tried.into_iter().map(|tried| TriedView { kind: tried.kind, reason: tried.reason });
+        Self { kind: path.kind, tried: tried.collect(), rtt_us: path.rtt_us, bandwidth: path.bandwidth }
+    }
 }
 
 /// Where a copy stands. Counters only grow within one attempt.
@@ -201,9 +237,9 @@ struct OptionsView {
 
 impl TransferView {
     pub(super) fn new(row: Transfer, stages: Vec<StageRow>) -> Self {
-        let end = |node_id, address: Option<&str>| EndView {
-            node_id,
-            cluster_id: None,
+        let end = |kind: NodeKind, id, address: Option<&str>| EndView {
+            node_id: kind.only(NodeKind::Node, id),
+            cluster_id: kind.only(NodeKind::Cluster, id),
             allocation: address.and_then(parse_address),
         };
         let receipt = row.receipt;
@@ -216,8 +252,9 @@ impl TransferView {
             stage_label: row.stage.label(),
             created_at: row.created_at,
             finished_at: row.finished_at,
-            source: end(row.source_node_id, row.source_address.as_deref()),
-            target: end(row.target_node_id, row.target_address.as_deref()),
+            source: end(row.source_kind, row.source_node_id, row.source_address.as_deref()),
+            target: end(row.target_kind, row.target_node_id, row.target_address.as_deref()),
+            path: row.path.map(PathView::from),
             progress: row.progress.into(),
             freeze_ms: row.freeze_ms,
             boot_ms: row.boot_ms,

@@ -20,6 +20,7 @@ pub use ownership::{
     Switch, epoch_raise, lock_confirm, lock_release, reserved_for_return, server_switch, source_released,
 };
 
+use super::nodes::NodeKind;
 use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, from_ms, from_word, to_i64, to_json, to_ms, to_word};
 
 /// One transfer.
@@ -37,8 +38,12 @@ pub struct Transfer {
     pub stage: Stage,
     /// Where from.
     pub source_node_id: NodeId,
+    /// What that is.
+    pub source_kind: NodeKind,
     /// Where to.
     pub target_node_id: NodeId,
+    /// What that is.
+    pub target_kind: NodeKind,
     /// Primary allocation at its start.
     pub source_allocation_id: Option<AllocationId>,
     /// Primary allocation on the target.
@@ -108,8 +113,8 @@ pub const SORTS: &[&str] = &["created_at", "finished_at", "state"];
 pub async fn transfer_insert(tx: &mut Conn, transfer: &Transfer) -> Result<(), DbError> {
     let sql = "INSERT INTO transfers (id, server_id, mode, state, stage, source_node_id, target_node_id,
                source_allocation_id, target_allocation_id, source_address, target_address, options, epoch, memory_mb,
-               disk_mb, cpu_percent, progress, requested_by, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+               disk_mb, cpu_percent, progress, requested_by, created_at, source_kind, target_kind)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
     let id = |id: Option<AllocationId>| id.map(|id| id.to_string());
     sqlx::query(sql)
         .bind(transfer.id.to_string())
@@ -131,6 +136,8 @@ pub async fn transfer_insert(tx: &mut Conn, transfer: &Transfer) -> Result<(), D
         .bind(to_json("transfers.progress", &transfer.progress)?)
         .bind(transfer.requested_by.clone())
         .bind(to_ms(transfer.created_at))
+        .bind(to_word("transfers.source_kind", &transfer.source_kind)?)
+        .bind(to_word("transfers.target_kind", &transfer.target_kind)?)
         .execute(tx)
         .await?;
     Ok(())
@@ -146,6 +153,16 @@ pub async fn transfer_get(conn: &mut Conn, id: TransferId) -> Result<Transfer, D
 pub async fn transfer_of_server(conn: &mut Conn, server: ServerId) -> Result<Transfer, DbError> {
     let sql = "SELECT * FROM transfers WHERE server_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1";
     sqlx::query_as::<_, row::Row>(sql).bind(server.to_string()).fetch_one(conn).await?.try_into()
+}
+
+/// The youngest that came to its end between two places, in either direction: what was measured then is the best that is
+/// known about the way between them.
+pub async fn transfer_between(conn: &mut Conn, one: NodeId, other: NodeId) -> Result<Option<Transfer>, DbError> {
+    let sql = "SELECT * FROM transfers WHERE state = 'completed'
+               AND ((source_node_id = $1 AND target_node_id = $2) OR (source_node_id = $2 AND target_node_id = $1))
+               ORDER BY created_at DESC, id DESC LIMIT 1";
+    let select = sqlx::query_as::<_, row::Row>(sql).bind(one.to_string()).bind(other.to_string());
+    select.fetch_optional(conn).await?.map(Transfer::try_from).transpose()
 }
 
 /// One page. `column` is one of [`SORTS`].

@@ -5,7 +5,7 @@
 use model::{AllocationId, Epoch, NodeId, ServerId, TransferId};
 
 use crate::db::nodes::Usage;
-use crate::db::{Conn, DbError, exactly_one, from_i64, parse, to_i64};
+use crate::db::{Conn, DbError, exactly_one, from_i64, on_demand, parse, to_i64};
 
 /// A change of the owner.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,8 @@ pub async fn server_switch(tx: &mut Conn, switch: &Switch) -> Result<bool, DbErr
     if owner(tx, switch.server).await? == switch.to {
         return Ok(false);
     }
-    let sql = "UPDATE servers SET node_id = $1, epoch = $2
+    // What the old owner said of it is not true of the new one.
+    let sql = "UPDATE servers SET node_id = $1, epoch = $2, attention = '[]'
                WHERE id = $3 AND node_id = $4 AND epoch = $5 AND locked_by = $6";
     let update = sqlx::query(sql).bind(switch.to.0.to_string()).bind(to_i64(switch.to.1.0));
     let update = update.bind(switch.server.to_string()).bind(switch.from.0.to_string());
@@ -92,8 +93,8 @@ pub async fn epoch_raise(
 /// Nothing goes back to the source any more: frees what was kept there. Again is the same.
 pub async fn source_released(conn: &mut Conn, transfer: TransferId, source: NodeId) -> Result<(), DbError> {
     let sql = "UPDATE allocations SET reserved_by = NULL WHERE reserved_by = $1 AND node_id = $2";
-    sqlx::query(sql).bind(transfer.to_string()).bind(source.to_string()).execute(conn).await?;
-    Ok(())
+    sqlx::query(sql).bind(transfer.to_string()).bind(source.to_string()).execute(&mut *conn).await?;
+    on_demand::unused_remove(conn).await
 }
 
 /// What must stay free on `node` because a server that just left may have to come back.
