@@ -3,7 +3,8 @@
 #
 #   image-minetest.sh [DOCKER_HOST…]     builds it (about a minute, once) and loads it into each engine that is named
 #
-# Prints the image's name. The archive is kept in the cache under a hash of everything that it is made from.
+# Prints two words: the image's name and its archive, which a cluster takes as well (kube-load.sh). The archive is kept
+# in the cache under a hash of everything that it is made from.
 # Takes root: debootstrap does.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,7 +13,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 SUITE=bookworm
 PACKAGES=minetest-server
-IMAGE=badgerpanel/minetest:5.6.1
+IMAGE=badger.local/minetest:5.6.1
 ENTRYPOINT=$here/../deploy/images/minetest/entrypoint.sh
 
 source_hash() { cat "${BASH_SOURCE[0]}" "$here/mkimage.py" "$ENTRYPOINT" | sha256sum | cut -c1-16; }
@@ -71,7 +72,7 @@ main() {
   for host in "$@"; do
     loaded "$host" "$hash" || docker -H "$host" load -q -i "$archive" >&2
   done
-  printf '%s\n' "$IMAGE"
+  printf '%s %s\n' "$IMAGE" "$archive"
 }
 
 main "$@"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests and benchmarks use beyond Rust and a C compiler, where it is missing and can be had.
 #
-#   install-deps.sh            on Debian 12 with root: apt-get; elsewhere it only says what is missing
+#   install-deps.sh                    on Debian 12 with root: apt-get; elsewhere it only says what is missing
+#   install-deps.sh --missing WORD     installs nothing; prints what is missing for that for which WORD stands, one a line
 #
 # Nothing of this is needed to build or for `badger demo`. What cannot be installed is named in one line each, together
 # with what is skipped for want of it; that is no failure here: the tests that need it decide whether it is one there.
@@ -57,6 +58,10 @@ main() {
   # sbin is not in the PATH of every non-interactive shell.
   export PATH="$PATH:/usr/sbin:/sbin:/usr/local/go/bin"
   local wanted left
+  if [ "${1:-}" = --missing ]; then
+    missing | grep -F -e "${2:?WORD}" | cut -d'|' -f1 | tr -d '[]' | sort -u || true
+    return 0
+  fi
   wanted=$(missing | cut -d'|' -f1 | grep -v '^\[' | sort -u || true)
   if [ -n "$wanted" ] && can_install; then
     say "installing $(tr '\n' ' ' <<<"$wanted")"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything a change must pass, in the order in which it fails fastest; ends with one line of counts.
 #
-# A test that this machine cannot run is said in one line and counted as skipped, never as passed. Docker may only be
-# skipped where nobody could expect it: not in CI, and not as root on Debian, where installing it is one command.
+# A test that this machine cannot run is said in one line and counted as skipped, never as passed. Docker and Kubernetes
+# may only be skipped where nobody could expect them: not in CI, and not as root on Debian, where installing what they
+# take is one command.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
@@ -13,7 +14,13 @@ failures=() # names of phases
 last=ok     # how the last phase ended
 
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
+
+# Engines and clusters come up once for all phases that use them, and end here. Somebody who set BADGER_TEST_KEEP keeps them.
+finish() {
+  rm -rf "$logs"
+  [ -z "${ours:-}" ] || scripts/test-kubernetes.sh --down
+}
+trap finish EXIT
 
 # phase NAME COMMAND…: runs it with its output on the screen and in $logs/NAME; goes on after a failure, so that one
 # run shows everything that is wrong.
@@ -52,7 +59,7 @@ count() {
   if [ "$last" = failed ] && [ "$(sum "$1" failed)" = 0 ]; then failed=$((failed + 1)); fi
 }
 
-docker_expected() { [ "${CI:-}" = true ] || { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; }; }
+engines_expected() { [ "${CI:-}" = true ] || { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; }; }
 
 # Tests that are ignored by default because they need something: run here if it is there, else left as skipped.
 special() {
@@ -64,16 +71,27 @@ special() {
   skipped=$((left > 0 ? left : 0))
 }
 
+# What the phases below take, in one line.
+lacking() {
+  local what
+  what=$({ [ "$(id -u)" = 0 ] || echo root; scripts/install-deps.sh --missing "$1"; } | paste -sd, | sed 's/,/, /g')
+  printf 'it takes %s here (scripts/install-deps.sh, then make test-%s)\n' "${what:-Debian 12}" "${1,,}"
+}
+
 special_tests() {
   if [ "$(id -u)" = 0 ]; then
     special root cargo test --locked -p badger --test e2e -- --ignored as_root
   else
     printf '\n== root\n-- skipped: tests that mount a small file system take root\n'
   fi
-  if docker_expected; then
+  if engines_expected; then
+    [ -n "${BADGER_TEST_KEEP:-}" ] || ours=yes
+    export BADGER_TEST_KEEP=1
     special docker scripts/test-docker.sh
+    special kubernetes scripts/test-kubernetes.sh
   else
-    printf '\n== docker\n-- skipped: it takes root on Debian (scripts/install-deps.sh, then make test-docker)\n'
+    printf '\n== docker\n-- skipped: %s\n' "$(lacking Docker)"
+    printf '\n== kubernetes\n-- skipped: %s\n' "$(lacking Kubernetes)"
   fi
 }
 
