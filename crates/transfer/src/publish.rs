@@ -9,6 +9,7 @@ use rustix::{
 
 use crate::{
     error::{Error, Result},
+    meta::is_root,
     sys,
 };
 
@@ -31,6 +32,7 @@ pub fn publish(staging_tree: &Path, destination: &Path) -> Result<()> {
 
 /// As [`publish`], but what was at the destination is kept where the staged tree was.
 pub(crate) fn put_in_place(staging_tree: &Path, destination: &Path) -> Result<Displaced> {
+    let closed = let_move(staging_tree)?;
     let displaced = match renameat_with(CWD, staging_tree, CWD, destination, RenameFlags::NOREPLACE) {
         Ok(()) => Displaced::No,
         Err(Errno::EXIST) => {
@@ -39,20 +41,38 @@ pub(crate) fn put_in_place(staging_tree: &Path, destination: &Path) -> Result<Di
         }
         Err(e) => return Err(Error::io(destination, e)),
     };
+    if let Some(mode) = closed {
+        std::fs::set_permissions(destination, mode).map_err(|e| Error::io(destination, e))?;
+    }
     for path in [destination, staging_tree] {
         sync_parent(path)?;
     }
     Ok(displaced)
 }
 
+/// A directory that denies its owner writing cannot be moved to another by them, unless they are root: its own entry
+/// for its parent changes. Opens such a one and returns the mode that it had.
+pub(crate) fn let_move(dir: &Path) -> Result<Option<std::fs::Permissions>> {
+    use std::os::unix::fs::PermissionsExt;
+    let failed = |e| Error::io(dir, e);
+    let had = std::fs::symlink_metadata(dir).map_err(failed)?.permissions();
+    if is_root() || had.mode() & 0o700 == 0o700 {
+        return Ok(None);
+    }
+    let open = std::fs::Permissions::from_mode(had.mode() | 0o700);
+    std::fs::set_permissions(dir, open).map_err(failed)?;
+    Ok(Some(had))
+}
+
 fn exchange(staging_tree: &Path, destination: &Path) -> Result<()> {
     if !std::fs::symlink_metadata(destination).map_err(|e| Error::io(destination, e))?.is_dir() {
         return Err(Error::Refused(format!("{} exists and is not a directory", destination.display())));
     }
+    let_move(destination)?;
     renameat_with(CWD, staging_tree, CWD, destination, RenameFlags::EXCHANGE).map_err(|e| Error::io(destination, e))
 }
 
-fn sync_parent(path: &Path) -> Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
+    lost_and_found,
     stat::Stat,
     sys::{self, Stamp},
     xattr::{self, Xattrs},
@@ -161,6 +162,9 @@ impl Tree {
             Err(e) => return Err(unreadable(&path, e)),
         };
         names.sort_unstable();
+        if at == 0 {
+            leave_out_lost_and_found(&mut names, dir.as_fd())?;
+        }
         let first = index(self.entries.len())?;
         let mut theirs = known.children(at);
         for name in names {
@@ -246,6 +250,15 @@ impl Entry {
     }
 }
 
+fn leave_out_lost_and_found(names: &mut Vec<Vec<u8>>, top: BorrowedFd<'_>) -> Result<()> {
+    if let Ok(at) = names.binary_search_by(|name| name.as_slice().cmp(lost_and_found::NAME))
+        && lost_and_found::is_it(top, lost_and_found::NAME).map_err(|e| unreadable(lost_and_found::NAME, e))?
+    {
+        names.remove(at);
+    }
+    Ok(())
+}
+
 /// Stat and rarities of one name; none if it vanished.
 fn look(
     detail: Detail<'_>,
@@ -297,6 +310,12 @@ fn look(
 
 fn extra(xattrs: Xattrs, target: Vec<u8>) -> Option<Box<Extra>> {
     (!xattrs.is_empty() || !target.is_empty()).then(|| Box::new(Extra { xattrs, target }))
+}
+
+/// What is in a directory, without its own names for itself and its parent.
+pub(crate) fn names_in(dir: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
+    // Not the descriptor that we were given: it would have to be wound back.
+    read_names(&sys::open_dir(dir.as_fd(), b"")?, &mut Vec::with_capacity(32 << 10))
 }
 
 fn read_names(dir: &OwnedFd, scratch: &mut Vec<u8>) -> rustix::io::Result<Vec<Vec<u8>>> {

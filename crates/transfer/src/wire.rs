@@ -73,6 +73,15 @@ pub(crate) enum ToReceiver {
     },
     Publish(Summary),
     Abort(String),
+    /// Instead of a hello: how good is the way? See `probe`.
+    Probe {
+        magic: [u8; 8],
+        version: u16,
+        ticket: [u8; 32],
+    },
+    Ping(u32),
+    /// The body means nothing.
+    Load,
 }
 
 /// Receiver → source.
@@ -107,6 +116,7 @@ pub(crate) enum ToSource {
     },
     Published,
     Failed(Failure),
+    Pong(u32),
 }
 
 /// Opens a round.

@@ -13,7 +13,6 @@ use zstd::bulk::Decompressor;
 use super::{
     basis::Question,
     judge::Judged,
-    metadata,
     session::Shared,
     target::{Object, Place, What, check_kind, check_meta, shown, violated},
 };
@@ -61,7 +60,7 @@ impl<'a> Applier<'a> {
 
     pub(super) fn begin(&mut self, begin: Begin) -> Result<()> {
         if self.judged.take().is_some() {
-            metadata::open_up(self)?;
+            self.open_up()?;
         }
         let progress = &self.shared.config.progress;
         let relaxed = std::sync::atomic::Ordering::Relaxed;

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    listener::{Connection, Entry},
+    hall::{Connection, Entry},
     session::{self, Complete},
     staging::staging_tree,
 };

@@ -41,10 +41,11 @@ impl Applier<'_> {
         verify::flush(self.shared)?;
         self.seal()?;
         self.shared.staging.sync()?;
-        let tree = Tree::walk(self.shared.staging.tree.as_fd(), &self.shared.stop)?;
+        let mut tree = Tree::walk(self.shared.staging.tree.as_fd(), &self.shared.stop)?;
         let nodes = self.match_nodes(&tree)?;
         self.distrust_what_others_touched(&tree, &nodes)?;
         self.hash_contents()?;
+        self.close(&mut tree, &nodes)?;
         let target = self.shared.target();
         let digests = fold::digests(&tree, OwnerMap::Keep, |at| {
             let What::Name(object) = target.nodes[&nodes[at]].what else { return Ok(Digest::default()) };

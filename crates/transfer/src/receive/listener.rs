@@ -1,86 +1,44 @@
-//! Accepts connections and leads each to the door that its ticket opens.
+//! Accepts connections, and takes those that we make ourselves. Where they lead is [`super::hall`]'s business.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::BufReader,
-    net::{TcpListener, TcpStream},
+    io::AsyncBufReadExt,
+    net::TcpListener,
     sync::{Semaphore, mpsc},
     task::JoinHandle,
     time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::door::Door;
+use super::{
+    door::Door,
+    hall::{Hall, in_time},
+};
 use crate::{
     error::{Error, Result},
     identity::{Fingerprint, Identity, Ticket},
-    link::{self, Frame, Meter, SOCKET_BUFFER},
+    link,
+    meeting::{Dialled, Rendezvous},
     options::ReceiverConfig,
-    tls,
-    wire::{Failure, MAGIC, MAX_HELLO, ToReceiver, ToSource, VERSION},
+    stream::{Stream, Watched, buffered},
 };
-
-/// How long a connection may take until it has shown its ticket.
-const GREETING: Duration = Duration::from_secs(10);
 
 /// Connections that have not shown a ticket yet; more wait in the kernel.
 const STRANGERS: usize = 64;
 
-/// A connection that has shown its ticket.
-pub(super) type Connection = TlsStream<BufReader<TcpStream>>;
+/// How long a connection that we made may wait for the source to begin. Ways through other people's routers die of
+/// silence without a word: after this it is better made anew.
+const PARKED: Duration = Duration::from_mins(1);
 
 /// Accepts TLS connections and routes them by their ticket. One per agent. Dropping it closes it; doors that are open
 /// serve on the connections they have.
 #[derive(Debug)]
 pub struct Listener {
     local: SocketAddr,
-    doors: Doors,
+    hall: Hall,
     accepting: JoinHandle<()>,
     end: CancellationToken,
-}
-
-/// Open doors by ticket.
-#[derive(Clone, Debug, Default)]
-struct Doors(Arc<Mutex<HashMap<Ticket, Entrance>>>);
-
-#[derive(Debug)]
-struct Entrance {
-    source: Option<Fingerprint>,
-    inbox: mpsc::Sender<Connection>,
-}
-
-/// A ticket's way to its door. Dropping it closes the way, unless a newer door has the ticket by now.
-#[derive(Debug)]
-pub(super) struct Entry {
-    doors: Doors,
-    ticket: Ticket,
-    inbox: mpsc::WeakSender<Connection>,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let mut doors = self.doors.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = self.inbox.upgrade();
-        if mine.is_some_and(|mine| doors.get(&self.ticket).is_some_and(|now| now.inbox.same_channel(&mine))) {
-            doors.remove(&self.ticket);
-        }
-    }
-}
-
-impl Doors {
-    /// The door for a ticket and the certificate that came with it.
-    fn find(&self, ticket: &Ticket, certificate: Option<Fingerprint>) -> Option<mpsc::Sender<Connection>> {
-        let doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entrance = doors.get(ticket)?;
-        (entrance.source.is_none() || entrance.source == certificate).then(|| entrance.inbox.clone())
-    }
 }
 
 impl Listener {
@@ -89,10 +47,9 @@ impl Listener {
         let failed = |e| Error::Io { path: address.to_string().into(), source: e };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
-        let acceptor = TlsAcceptor::from(tls::server(&me)?);
-        let (doors, end) = (Doors::default(), CancellationToken::new());
-        let accepting = tokio::spawn(accept(listener, acceptor, doors.clone(), end.clone()));
-        Ok(Self { local, doors, accepting, end })
+        let (hall, end) = (Hall::new(&me)?, CancellationToken::new());
+        let accepting = tokio::spawn(accept(listener, hall.clone(), end.clone()));
+        Ok(Self { local, hall, accepting, end })
     }
 
     /// Where it listens.
@@ -105,10 +62,32 @@ impl Listener {
     #[must_use]
     pub fn expect(&self, ticket: Ticket, source: Option<Fingerprint>, receiver: ReceiverConfig) -> Door {
         let (inbox, arrivals) = mpsc::channel(4);
-        let entry = Entry { doors: self.doors.clone(), ticket: ticket.clone(), inbox: inbox.downgrade() };
-        let entrance = Entrance { source, inbox };
-        self.doors.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, entrance);
+        let entry = self.hall.open(ticket, source, inbox);
         Door::open(receiver, arrivals, entry)
+    }
+
+    /// Lets a target dial us: connections that show `rendezvous` go to what this returns, until it is dropped.
+    #[must_use]
+    pub fn expect_dialled(&self, rendezvous: Rendezvous) -> Dialled {
+        self.hall.meetings().expect(rendezvous)
+    }
+
+    /// Takes a connection that we have made ourselves as if it had been accepted: the source begins at its far end,
+    /// and shows its ticket. Resolves when the connection has ended, or was left unused for a minute; an error if it
+    /// led to no door. Dropping the future hangs up unless a door has the connection by then.
+    pub fn admit(&self, stream: impl Stream) -> impl Future<Output = Result<()>> + Send + 'static {
+        let hall = self.hall.clone();
+        async move {
+            let (stream, gone) = Watched::new(stream);
+            let mut stream = buffered(stream);
+            let Ok(began) = timeout(PARKED, stream.fill_buf()).await else { return Ok(()) };
+            if began.map_err(Error::Unreachable)?.is_empty() {
+                return Err(link::gone());
+            }
+            Box::pin(in_time(hall.greet(stream))).await?;
+            gone.cancelled().await;
+            Ok(())
+        }
     }
 
     /// Stops listening. Doors that are open serve on the connections they have.
@@ -126,7 +105,7 @@ impl Drop for Listener {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, doors: Doors, end: CancellationToken) {
+async fn accept(listener: TcpListener, hall: Hall, end: CancellationToken) {
     let strangers = Arc::new(Semaphore::new(STRANGERS));
     loop {
         let Ok(place) = strangers.clone().acquire_owned().await else { return };
@@ -136,9 +115,9 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, doors: Doors, end:
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (acceptor, doors) = (acceptor.clone(), doors.clone());
+                let hall = hall.clone();
                 tokio::spawn(async move {
-                    if let Err(e) = greet(stream, acceptor, &doors).await {
+                    if let Err(e) = in_time(hall.receive(stream)).await {
                         tracing::info!(%peer, error = %e, "a data connection was turned away");
                     }
                     drop(place);
@@ -151,36 +130,4 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, doors: Doors, end:
             }
         }
     }
-}
-
-async fn greet(stream: TcpStream, acceptor: TlsAcceptor, doors: &Doors) -> Result<()> {
-    timeout(GREETING, async {
-        stream.set_nodelay(true).map_err(Error::Unreachable)?;
-        let stream = BufReader::with_capacity(SOCKET_BUFFER, stream);
-        let mut stream = acceptor.accept(stream).await.map_err(Error::Unreachable)?;
-        stream.get_mut().1.set_buffer_limit(Some(SOCKET_BUFFER));
-        match find_door(&mut stream, doors).await {
-            Ok(inbox) => inbox.send(stream).await.map_err(|_| link::gone()),
-            Err(e) => {
-                let failed = Frame::new(&ToSource::Failed(Failure::from(&e)), Vec::new());
-                link::write_frame(&mut stream, &failed, &Meter::default()).await.map_err(Error::Unreachable)?;
-                Err(e)
-            }
-        }
-    })
-    .await
-    .map_err(|_| Error::Refused("no greeting in time".to_owned()))?
-}
-
-async fn find_door(stream: &mut Connection, doors: &Doors) -> Result<mpsc::Sender<Connection>> {
-    let hello = link::read_frame(stream, GREETING, MAX_HELLO, 0).await?;
-    let ToReceiver::Hello { magic: MAGIC, version, ticket } = hello.message()? else {
-        return Err(Error::Refused("not a greeting".to_owned()));
-    };
-    if version != VERSION {
-        return Err(Error::Refused(format!("version {version} of the protocol is not supported, only {VERSION}")));
-    }
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(Fingerprint::of);
-    let door = doors.find(&Ticket::from_bytes(ticket), certificate);
-    door.ok_or_else(|| Error::Refused("no transfer is expected with this ticket and certificate".to_owned()))
 }

@@ -1,28 +1,24 @@
 //! Owner, mode, attributes and times. Files get theirs when their content is there, directories when nothing in them
-//! will change any more.
+//! will change any more. A receiver that is not root sets modes that keep itself out last of all, when everything has
+//! been read back.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use rustix::{
-    fs::{AtFlags, Gid, Mode, StatxFlags, Timestamps, Uid, chmodat, chownat, fchmod, statx, utimensat},
-    io::Errno,
-};
+use rustix::fs::{AtFlags, Mode, chmodat};
 
 use super::{
     apply::Applier,
-    target::{Place, What, shown},
+    target::{Object, Place, What, shown},
 };
 use crate::{
     error::{Error, Result},
+    meta::{OWNER_RW, OWNER_RWX, apply, is_root, look, mode_refused},
     stat::Stat,
     sys,
-    wire::{Kind, Meta, TOP},
+    walk::Tree,
+    wire::Kind,
     xattr,
 };
-
-/// Without these bits an owner who is not root cannot work with a file.
-const OWNER_RW: u16 = 0o600;
-const OWNER_RWX: u16 = 0o700;
 
 impl Applier<'_> {
     /// Gives an object its metadata and remembers how we left it.
@@ -39,19 +35,19 @@ impl Applier<'_> {
                 drop(self.open_file(id, false)?);
             }
         }
-        self.set_metadata(id, false)
+        self.set_metadata(id)
     }
 
-    fn set_metadata(&mut self, id: u32, sealing: bool) -> Result<()> {
+    fn set_metadata(&mut self, id: u32) -> Result<()> {
         let target = self.shared.target();
         let object = target.object(id)?;
         let Some(first) = object.names.first().map(|n| &target.nodes[n]) else { return Ok(()) };
         let (parent, name) = (first.parent, first.name.clone());
         let (mut meta, kind, path) = (object.meta.clone(), object.kind.clone(), target.path_of(id));
-        drop(target);
-        if !sealing && matches!(kind, Kind::File { .. }) && !is_root() {
+        if withheld_of(object).is_some() {
             meta.mode |= OWNER_RW;
         }
+        drop(target);
         let dir = self.dir(parent)?;
         let is_link = matches!(kind, Kind::Symlink { .. });
         let left = apply(dir.as_fd(), &name, &meta, is_link, &path)?;
@@ -74,16 +70,8 @@ impl Applier<'_> {
         Ok(plain && xattr::read(&sys::via_proc(dir.as_fd(), &name)).map_err(failed)? == meta.xattrs)
     }
 
-    /// Final modes and the metadata of directories, deepest first: what is in a directory must be reachable until
-    /// its own mode is set, and its time moves with every name.
+    /// The metadata of directories, deepest first: the time of each moves with every name in it.
     pub(super) fn seal(&mut self) -> Result<()> {
-        if !is_root() {
-            let target = self.shared.target();
-            let is_withheld = |o: &super::target::Object| o.meta.mode & OWNER_RW != OWNER_RW && !o.names.is_empty();
-            let withheld: Vec<_> = target.objects.iter().filter(|(_, o)| is_withheld(o)).map(|(id, _)| *id).collect();
-            drop(target);
-            withheld.into_iter().try_for_each(|id| self.set_metadata(id, true))?;
-        }
         let dirty = std::mem::take(&mut self.shared.target().dirty_dirs);
         let mut dirs: Vec<_> = dirty.into_iter().map(|id| (self.shared.target().path(id), id)).collect();
         // Longer than its parent's is every path.
@@ -93,7 +81,10 @@ impl Applier<'_> {
                 Some(What::Dir { meta, .. }) => meta.clone(),
                 _ => None,
             };
-            if let Some(meta) = meta {
+            if let Some(mut meta) = meta {
+                if !is_root() {
+                    meta.mode |= OWNER_RWX;
+                }
                 let dir = sys::open_dir(self.shared.staging.tree(), &path).map_err(|e| Error::io(shown(&path), e))?;
                 apply(dir.as_fd(), b".", &meta, false, &path)?;
             }
@@ -101,84 +92,77 @@ impl Applier<'_> {
         self.dirs.clear();
         Ok(())
     }
-}
 
-/// After a tree was complete once and changes again: gives us back the permissions that its modes deny us.
-pub(super) fn open_up(applier: &mut Applier<'_>) -> Result<()> {
-    if is_root() {
-        return Ok(());
-    }
-    let mut target = applier.shared.target();
-    let closed = |what: &What| matches!(what, What::Dir { meta: Some(meta), .. } if meta.mode & OWNER_RWX != OWNER_RWX);
-    let mut dirs: Vec<_> = target.nodes.iter().filter(|(_, n)| closed(&n.what)).map(|(id, _)| *id).collect();
-    dirs.sort_by_cached_key(|id| target.path(*id).len());
-    for id in dirs {
-        target.dirty_dirs.insert(id);
-        let path = target.path(id);
-        let opened = if id == TOP {
-            fchmod(&applier.shared.staging.tree, Mode::RWXU)
-        } else {
-            // Shallow ones first, so the parent is open by now; without read permission only its path helps.
-            let (dir, name) = path
-                .iter()
-                .rposition(|b| *b == b'/')
-                .map_or((&b""[..], &path[..]), |at| (&path[..at], &path[at + 1..]));
-            sys::open_dir(applier.shared.staging.tree(), dir)
-                .and_then(|dir: OwnedFd| chmodat(&dir, name, Mode::RWXU, AtFlags::empty()))
-        };
-        opened.map_err(|e| Error::io(shown(&path), e))?;
-    }
-    Ok(())
-}
-
-fn look(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
-    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).map(|x| Stat::from(&x))
-}
-
-/// Sets what differs. The order matters: a new owner clears the set-user-id bit and capabilities, an ACL changes the
-/// mode's group bits to what they are anyway, and everything but the time itself may move the time.
-fn apply(dir: BorrowedFd<'_>, name: &[u8], meta: &Meta, is_link: bool, path: &[u8]) -> Result<Stat> {
-    let failed = |e| Error::io(shown(path), e);
-    let stat = look(dir, name).map_err(failed)?;
-    let mut changed = false;
-    if (stat.uid, stat.gid) != (meta.uid, meta.gid) {
-        let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-        chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| refused(path, meta, e))?;
-        changed = true;
-    }
-    let attributes = sys::via_proc(dir, name);
-    xattr::apply(&attributes, &meta.xattrs).map_err(|(what, e)| match e {
-        Errno::NOSPC | Errno::DQUOT => failed(e),
-        e => Error::cannot_carry(shown(path), format!("the target does not take {what}: {e}")),
-    })?;
-    if !is_link && (changed || stat.mode & 0o7777 != meta.mode.into() || !meta.xattrs.is_empty()) {
-        chmodat(dir, name, Mode::from_raw_mode(meta.mode.into()), AtFlags::empty()).map_err(failed)?;
-        changed = true;
-    }
-    if stat.mtime != meta.mtime {
-        let time = meta.mtime.timespec();
-        utimensat(dir, name, &Timestamps { last_access: time, last_modification: time }, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(failed)?;
-        changed = true;
-    }
-    let left = if changed || !meta.xattrs.is_empty() { look(dir, name).map_err(failed)? } else { stat };
-    if !is_link && left.mode & 0o7777 != meta.mode.into() {
-        return Err(Error::cannot_carry(shown(path), format!("the target does not take the mode {:o}", meta.mode)));
-    }
-    Ok(left)
-}
-
-fn refused(path: &[u8], meta: &Meta, e: Errno) -> Error {
-    match e {
-        Errno::PERM | Errno::INVAL => {
-            let why =
-                format!("the target may not give it to {}:{}; receive as root or map the owner", meta.uid, meta.gid);
-            Error::cannot_carry(shown(path), why)
+    /// Sets the modes that would have kept us, who are not root, from reading back what we wrote; `tree` learns them.
+    /// Children come before their parents: nothing is reachable behind a closed directory.
+    pub(super) fn close(&self, tree: &mut Tree, nodes: &[u32]) -> Result<()> {
+        let mut any = false;
+        for at in (0..nodes.len()).rev() {
+            let withheld = self.withheld(nodes[at]);
+            if let Some(mode) = withheld {
+                tree.entries[at].stat = self.set_mode(&tree.path(at), mode)?;
+                any = true;
+            }
         }
-        e => Error::io(shown(path), e),
+        if any { self.shared.staging.sync() } else { Ok(()) }
+    }
+
+    fn withheld(&self, node: u32) -> Option<u16> {
+        let target = self.shared.target();
+        match &target.nodes.get(&node)?.what {
+            What::Dir { meta, .. } => meta.as_ref().map(|meta| meta.mode).filter(|mode| keeps_out(*mode, OWNER_RWX)),
+            What::Name(object) => withheld_of(target.objects.get(object)?),
+        }
+    }
+
+    fn set_mode(&self, path: &[u8], mode: u16) -> Result<Stat> {
+        let (dir, name) = split(path);
+        let set = sys::open_dir(self.shared.staging.tree(), dir).and_then(|dir| {
+            chmodat(&dir, name, Mode::from_raw_mode(mode.into()), AtFlags::empty())?;
+            look(dir.as_fd(), name)
+        });
+        let stat = set.map_err(|e| Error::io(shown(path), e))?;
+        if stat.mode & 0o7777 == mode.into() { Ok(stat) } else { Err(mode_refused(path, mode)) }
+    }
+
+    /// After a tree was complete once and changes again: gives us back the permissions that its modes deny us.
+    pub(super) fn open_up(&mut self) -> Result<()> {
+        let target = self.shared.target();
+        let mut closed: Vec<_> = target.nodes.keys().copied().map(|id| (target.path(id), id)).collect();
+        drop(target);
+        closed.retain(|(_, id)| self.withheld(*id).is_some());
+        // Shallow ones first, so that a parent is open by then.
+        closed.sort_unstable_by_key(|(path, _)| path.len());
+        for (path, id) in closed {
+            let mode = self.withheld(id).unwrap_or_default();
+            let object = match self.shared.target().nodes.get(&id).map(|n| &n.what) {
+                Some(What::Name(object)) => Some(*object),
+                _ => None,
+            };
+            let left = self.set_mode(&path, mode | if object.is_some() { OWNER_RW } else { OWNER_RWX })?;
+            let mut target = self.shared.target();
+            match object {
+                Some(object) => target.object_mut(object)?.left = Some((left.ino, left.size, left.ctime)),
+                None => drop(target.dirty_dirs.insert(id)),
+            }
+        }
+        Ok(())
     }
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+/// The mode that an object gets last, if it would keep us from reading it. An inode of the base keeps what it has.
+fn withheld_of(object: &Object) -> Option<u16> {
+    let is_ours = matches!(object.kind, Kind::File { .. }) && !object.borrowed;
+    Some(object.meta.mode).filter(|mode| is_ours && keeps_out(*mode, OWNER_RW))
+}
+
+fn keeps_out(mode: u16, needed: u16) -> bool {
+    !is_root() && mode & needed != needed
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", if path.is_empty() { b"." } else { path }),
+    }
 }

@@ -12,6 +12,7 @@ mod basis;
 mod content;
 mod door;
 mod fit;
+mod hall;
 #[cfg(test)]
 mod hostile;
 mod judge;

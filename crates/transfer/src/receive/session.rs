@@ -120,7 +120,11 @@ fn apply(shared: &Shared, mut applier: Applier<'_>, link: &mut Link) -> Result<A
                 tracing::debug!(why, "the source gave up");
                 return Err(Error::Cancelled);
             }
-            ToReceiver::Hello { .. } | ToReceiver::Publish(_) => return Err(violated("something at the wrong time")),
+            ToReceiver::Hello { .. }
+            | ToReceiver::Publish(_)
+            | ToReceiver::Probe { .. }
+            | ToReceiver::Ping(_)
+            | ToReceiver::Load => return Err(violated("something at the wrong time")),
         }
         shared.config.progress.files_done.store(applier.files_done(), Relaxed);
     }

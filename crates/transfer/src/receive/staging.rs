@@ -21,7 +21,7 @@ use rustix::{
 use crate::{
     error::{Error, Result},
     identity::Ticket,
-    publish::remove_tree,
+    publish::{let_move, remove_tree},
     sys,
 };
 
@@ -106,6 +106,7 @@ fn throw_away(staging: &Path, part: &Path) -> Result<()> {
         return Ok(());
     }
     let trash = staging.join("trash");
+    let_move(part)?;
     let moved =
         sys::make_private_dir(&trash).and_then(|()| rustix::fs::rename(part, trash.join(Ticket::random().to_string())));
     moved.map_err(|e| Error::io(part, e))

@@ -15,26 +15,33 @@ mod read;
 mod round;
 mod state;
 
-use std::{fmt, io, path::Path, sync::Arc, time::Instant};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rustls::pki_types::ServerName;
-use tokio::{io::BufReader, net::TcpStream, time::timeout};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::time::timeout;
 
 use self::state::{Session, State, Sums};
 use crate::{
+    dial::{self, Connection},
     error::{Error, Result},
     identity::{Fingerprint, Identity, Ticket},
-    link::{self, Frame, Link, Meter, SOCKET_BUFFER},
+    link::{Link, Meter},
     options::{OwnerMap, SourceOptions},
     progress::Progress,
     report::{Receipt, RoundReport},
-    tls,
-    wire::{self, MAX_HELLO, ToReceiver, ToSource},
+    stream::Stream,
+    wire::{self, ToReceiver, ToSource},
 };
 
-/// TLS reads records of 16 KiB; the socket is read in larger steps.
-type Connection = TlsStream<BufReader<TcpStream>>;
+/// What a receiver says when it lets us in.
+struct Welcome {
+    owner: OwnerMap,
+    basis: bool,
+}
 
 /// A connection to a receiver, and what it has been told so far. After any failure but [`Error::Changed`] it is of no
 /// more use. Dropping the future of a call ends the copy.
@@ -54,18 +61,39 @@ impl Source {
         options: SourceOptions,
         progress: Arc<Progress>,
     ) -> Result<Self> {
+        let patience = options.connect_timeout;
+        let greeting = async { greet(dial::tcp(address).await?, me, peer, ticket, patience).await };
+        Self::begin(greeting, dir, options, progress).await
+    }
+
+    /// As [`Self::connect`], over a stream that somebody has made: dialled by us, by the receiver, or a pipe through
+    /// a third. We are the client of TLS all the same.
+    pub async fn over(
+        stream: impl Stream,
+        me: &Identity,
+        peer: Fingerprint,
+        ticket: &Ticket,
+        dir: &Path,
+        options: SourceOptions,
+        progress: Arc<Progress>,
+    ) -> Result<Self> {
+        let greeting = greet(stream, me, peer, ticket, options.connect_timeout);
+        Self::begin(greeting, dir, options, progress).await
+    }
+
+    async fn begin(
+        greeting: impl Future<Output = Result<(Connection, Welcome)>>,
+        dir: &Path,
+        options: SourceOptions,
+        progress: Arc<Progress>,
+    ) -> Result<Self> {
         let started = Instant::now();
-        let greeting = async {
-            let mut stream = dial(address, me, peer).await?;
-            let welcome = greet(&mut stream, ticket, &options).await?;
-            Ok::<_, Error>((stream, welcome))
-        };
         let greeted = timeout(options.connect_timeout, greeting).await;
-        let (stream, (owner, basis)) = greeted.map_err(|_| Error::Unreachable(io::ErrorKind::TimedOut.into()))??;
-        let owner = if owner == OwnerMap::Keep { options.owner } else { owner };
+        let (stream, welcome) = greeted.map_err(|_| Error::Unreachable(io::ErrorKind::TimedOut.into()))??;
+        let owner = if welcome.owner == OwnerMap::Keep { options.owner } else { welcome.owner };
         let meter = Meter { limit: options.bandwidth, sent: Arc::clone(&progress.bytes_sent) };
         let link = Link::start(stream, options.idle_timeout, meter);
-        let state = State::new(dir, &options.scratch, owner, basis)?;
+        let state = State::new(dir, &options.scratch, owner, welcome.basis)?;
         Ok(Self {
             session: Some(Box::new(Session { link, state, progress, started, totals: Sums::default(), summary: None })),
         })
@@ -145,44 +173,21 @@ fn spent() -> Error {
     Error::Protocol("this copy has failed before; connect again".to_owned())
 }
 
-async fn dial(address: &str, me: &Identity, peer: Fingerprint) -> Result<Connection> {
-    let stream = TcpStream::connect(address).await.map_err(Error::Unreachable)?;
-    stream.set_nodelay(true).map_err(Error::Unreachable)?;
-    let name = ServerName::try_from(tls::SERVER_NAME).expect("a valid name");
-    let stream = BufReader::with_capacity(SOCKET_BUFFER, stream);
-    let mut stream = TlsConnector::from(tls::client(me, peer)?).connect(name, stream).await.map_err(tls_failed)?;
-    stream.get_mut().1.set_buffer_limit(Some(SOCKET_BUFFER));
-    Ok(stream)
-}
-
-/// A peer that is not the one we want stays so; a broken connection does not.
-fn tls_failed(e: io::Error) -> Error {
-    match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => Error::Refused(format!("secure connection: {tls}")),
-        None => Error::Unreachable(e),
-    }
-}
-
-async fn greet(stream: &mut Connection, ticket: &Ticket, options: &SourceOptions) -> Result<(OwnerMap, bool)> {
+async fn greet(
+    stream: impl Stream,
+    me: &Identity,
+    peer: Fingerprint,
+    ticket: &Ticket,
+    patience: Duration,
+) -> Result<(Connection, Welcome)> {
+    let mut stream = dial::secure(stream, me, peer).await?;
     let hello = ToReceiver::Hello { magic: wire::MAGIC, version: wire::VERSION, ticket: ticket.bytes() };
-    let said = link::write_frame(stream, &Frame::new(&hello, Vec::new()), &Meter::default()).await;
-    said.map_err(tls_failed)?;
-    let answer = loop {
-        let frame =
-            link::read_frame(stream, options.connect_timeout, 16 * MAX_HELLO, 0).await.map_err(|e| match e {
-                Error::Unreachable(e) => tls_failed(e),
-                e => e,
-            })?;
-        if !frame.is_sign_of_life() {
-            break frame;
-        }
-    };
-    match answer.message()? {
-        ToSource::Welcome { version: wire::VERSION, owner, basis } => Ok((owner, basis)),
+    dial::say(&mut stream, &hello).await?;
+    match dial::hear(&mut stream, patience).await? {
+        ToSource::Welcome { version: wire::VERSION, owner, basis } => Ok((stream, Welcome { owner, basis })),
         ToSource::Welcome { version, .. } => {
             Err(Error::Refused(format!("the target speaks version {version} of the protocol, not {}", wire::VERSION)))
         }
-        ToSource::Failed(failure) => Err(failure.into()),
         other => Err(Error::Protocol(format!("expected a welcome, got {other:?}"))),
     }
 }

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags,
 
 use transfer::{Source, SourceOptions};
 
-use crate::support::{Pair, bounded, is_root, noise};
+use crate::support::{Pair, a_tick_later, bounded, is_root, noise};
 
 fn chmod(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -156,6 +156,7 @@ async fn the_counters_of_both_sides_end_where_they_should() {
     for i in 0..10 {
         fs::write(pair.at_src(&format!("{i}.png")), noise(100_000, i)).unwrap();
     }
+    a_tick_later(&pair.src()).await;
     let (address, watched, peer) = (pair.listener.local_addr().to_string(), Arc::default(), pair.me.fingerprint());
     let options = SourceOptions::default();
     let source =

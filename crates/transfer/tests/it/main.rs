@@ -3,6 +3,9 @@
 
 mod base;
 mod fidelity;
+mod lost_and_found;
 mod no_lost_write;
 mod support;
 mod trouble;
+mod unprivileged;
+mod ways;

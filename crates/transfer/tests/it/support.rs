@@ -100,6 +100,20 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
+/// Waits until a change is stamped later than everything in `dir`: a last pass takes what was changed within the same
+/// tick of the file system's clock for what still moves, and looks again.
+pub(crate) async fn a_tick_later(dir: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let stamp = |path: &Path| std::fs::metadata(path).map(|it| (it.ctime(), it.ctime_nsec())).unwrap();
+    let last = std::fs::read_dir(dir).unwrap().map(|entry| stamp(&entry.unwrap().path())).max();
+    let probe = tempfile::NamedTempFile::new().unwrap();
+    eventually("the clock moves on", || {
+        std::fs::write(probe.path(), "now").unwrap();
+        Some(stamp(probe.path())) > last
+    })
+    .await;
+}
+
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -210,10 +210,10 @@ async fn a_file_system_without_reliable_stamps_is_read_every_round() {
 }
 
 /// A small file system of its own, unmounted at the end.
-struct Tmpfs(tempfile::TempDir);
+pub(crate) struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
-    fn mount(options: &str) -> Option<Self> {
+    pub(crate) fn mount(options: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         if !is_root() {
             return None;
@@ -221,6 +221,10 @@ impl Tmpfs {
         let mounted =
             std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path()).status();
         mounted.is_ok_and(|s| s.success()).then(|| Self(dir))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
