@@ -91,7 +91,10 @@ impl Node {
                 return Ok(Reply::Server { server: self.server(server_id)?.observation() });
             }
             Request::RemoveServer { server_id } => self.remove(server_id).await?,
-            Request::CheckTarget { .. } => return Err(AgentError::new(ErrorCode::Unsupported, "not yet")),
+            Request::MeasureServer { server_id } => return self.measure(server_id).await,
+            Request::CheckTarget { spec, bytes, files } => {
+                return Ok(Reply::Checked { checks: self.check_target(&spec, bytes, files).await });
+            }
             Request::Transfer { .. } => return Err(AgentError::new(ErrorCode::Internal, "a transfer has its own way")),
         }
         Ok(Reply::Done)

@@ -163,6 +163,12 @@ pub enum Request {
         /// Which.
         server_id: ServerId,
     },
+    /// How big is it, and can all of it be read? Changes nothing, and is no part of a transfer. → [`Reply::Measured`],
+    /// or [`ErrorCode::CannotCarry`] with the paths that cannot be read.
+    MeasureServer {
+        /// Which.
+        server_id: ServerId,
+    },
     /// Could this server be taken in? Changes nothing. → [`Reply::Checked`]
     CheckTarget {
         /// The server as it would be here.
@@ -402,7 +408,7 @@ pub enum Reply {
         /// Without line ends.
         lines: Vec<String>,
     },
-    /// To [`TransferAction::Measure`].
+    /// To [`TransferAction::Measure`] and [`Request::MeasureServer`].
     Measured {
         /// Bytes of content.
         bytes: u64,

@@ -11,6 +11,7 @@
 
 mod fault;
 mod health;
+mod look;
 mod orphans;
 mod progress;
 mod record;

@@ -18,6 +18,7 @@ mod ask;
 mod context;
 mod driver;
 mod facts;
+pub mod preflight;
 mod requests;
 mod status;
 mod steps;

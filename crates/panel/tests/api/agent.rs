@@ -172,6 +172,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::ReadConsole { .. } => "console",
         Request::ObserveServer { .. } => "observe",
         Request::RemoveServer { .. } => "remove",
+        Request::MeasureServer { .. } => "measure",
         Request::CheckTarget { .. } => "check",
         Request::Transfer { .. } => "transfer",
     }

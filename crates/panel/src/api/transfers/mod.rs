@@ -1,5 +1,6 @@
 //! Transfers: start one, watch it, cancel it, free what it keeps.
 
+mod preflight;
 mod stream;
 mod view;
 
@@ -31,13 +32,14 @@ const LONGEST_RETENTION_S: u64 = 10 * 366 * 24 * 3600;
 const LOWEST_BANDWIDTH: u64 = 1024;
 
 #[derive(OpenApi)]
-#[openapi(paths(start, show_of_server, list, show, cancel, free_retained, stream::events))]
+#[openapi(paths(start, show_of_server, preflight::look, list, show, cancel, free_retained, stream::events))]
 pub(super) struct Doc;
 
 /// The routes of this module.
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/admin/servers/{id}/transfer", post(start).get(show_of_server))
+        .route("/admin/servers/{id}/transfer/preflight", post(preflight::look))
         .route("/admin/transfers", get(list))
         .route("/admin/transfers/{id}", get(show))
         .route("/admin/transfers/{id}/cancel", post(cancel))

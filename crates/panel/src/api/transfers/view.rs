@@ -89,13 +89,13 @@ struct EndView {
 /// An address, as it was when the transfer began.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TransferAddressView)]
-struct AddressView {
-    /// Address on the node.
+pub(super) struct AddressView {
+    /// Address on the node, or where players reach the cluster.
     #[schema(example = "10.0.0.5")]
-    ip_address: String,
+    pub(super) ip_address: String,
     /// TCP and UDP port.
     #[schema(example = 25565)]
-    port: u16,
+    pub(super) port: u16,
 }
 
 /// Which way a copy takes between the agents. TLS runs from end to end inside each.

@@ -1,0 +1,321 @@
+//! What would happen if a server were moved: every obstacle with its cure, the size, and what is known about how long.
+//!
+//! Nothing is changed and nothing is kept: no lock, no reservation. What is asked of agents is bounded; one that does not
+//! answer is a finding about its place and not a failure of the question. Numbers that nobody measured are not given.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use model::agent_api::{AgentError, Check, CheckLevel, ErrorCode, Reply, Request};
+use model::{AllocationId, Mode, NodeId, PathKind, RuntimeKind, ServerId, ServerSpec};
+use tokio::time::timeout;
+
+use super::admission::{Facts, Refusal, Wanted, obstacles, start_it};
+use super::requests::MigrateError;
+use super::facts;
+use crate::agent::{Agents, CallError};
+use crate::db::allocations::{Allocation, allocations_of};
+use crate::db::nodes::{NodeKind, nodes_all};
+use crate::db::transfers::{Transfer, transfer_between};
+use crate::db::{Conn, Db, DbError, servers};
+use crate::egg;
+
+/// For a source to look at all of its files.
+const MEASURING: Duration = Duration::from_secs(30);
+/// For a target to look around.
+const CHECKING: Duration = Duration::from_secs(20);
+/// Targets that are asked at once.
+const AT_ONCE: usize = 16;
+
+/// What somebody thinks of moving.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The server.
+    pub server_id: ServerId,
+    /// Where to; none for every node and cluster but its own.
+    pub target: Option<NodeId>,
+    /// Its address there.
+    pub allocation_id: Option<AllocationId>,
+    /// Whether it would be stopped first.
+    pub mode: Mode,
+    /// Bytes per second.
+    pub bandwidth_limit: Option<u64>,
+}
+
+/// What is known about one target.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Which.
+    pub target: NodeId,
+    /// A node or a cluster.
+    pub kind: NodeKind,
+    /// Its name.
+    pub name: String,
+    /// The address that the server would have there.
+    pub allocation: Option<Allocation>,
+    /// What was found, obstacles first.
+    pub checks: Vec<Check>,
+    /// Bytes of content; none if the source could not tell.
+    pub bytes: Option<u64>,
+    /// Files, directories and links.
+    pub files: Option<u64>,
+    /// How long the move would take, seconds.
+    pub duration_s: Option<u64>,
+    /// How long players would wait, seconds.
+    pub freeze_s: Option<f64>,
+    /// Which way the last copy between the two took.
+    pub path: Option<PathKind>,
+    /// Bytes per second, as measured then.
+    pub bandwidth: Option<u64>,
+}
+
+impl Finding {
+    /// Whether nothing forbids it.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.checks.iter().all(|check| check.level != CheckLevel::Error)
+    }
+}
+
+/// A target, before its agent was asked.
+struct Candidate {
+    facts: Facts,
+    spec: ServerSpec,
+    allocation: Option<Allocation>,
+    earlier: Option<Transfer>,
+}
+
+/// What the source said.
+#[derive(Clone, Debug, Default)]
+struct Size {
+    known: Option<(u64, u64)>,
+    running: bool,
+    check: Option<Check>,
+}
+
+/// Answers the question for one target or for all. A server or a target that does not exist is a refusal.
+pub async fn preflight(db: &Db, agents: &dyn Agents, question: &Question) -> Result<Vec<Finding>, MigrateError> {
+    let candidates = candidates(db, agents, question).await?;
+    let Some(source) = candidates.first().map(|it| it.facts.source.id) else { return Ok(Vec::new()) };
+    let size = measure(agents, source, question.server_id).await;
+    let look = |candidate: Candidate| look(agents, question, candidate, &size);
+    Ok(stream::iter(candidates).map(look).buffered(AT_ONCE).collect().await)
+}
+
+async fn candidates(db: &Db, agents: &dyn Agents, question: &Question) -> Result<Vec<Candidate>, MigrateError> {
+    let mut conn = db.acquire().await?;
+    let own = match servers::server_get(&mut conn, question.server_id).await {
+        Ok(server) => server.node_id,
+        Err(DbError::NotFound) => return Err(MigrateError::Refused(Refusal::UnknownServer)),
+        Err(error) => return Err(error.into()),
+    };
+    let targets = match question.target {
+        Some(target) => vec![target],
+        None => nodes_all(&mut conn, None).await?.iter().map(|node| node.id).filter(|id| *id != own).collect(),
+    };
+    let mut candidates = Vec::with_capacity(targets.len());
+    for target in targets {
+        candidates.push(candidate(&mut conn, agents, question, target).await?);
+    }
+    Ok(candidates)
+}
+
+async fn candidate(
+    conn: &mut Conn,
+    agents: &dyn Agents,
+    question: &Question,
+    target: NodeId,
+) -> Result<Candidate, MigrateError> {
+    let gathered = facts::gather(conn, agents, question.server_id, target, question.allocation_id).await?;
+    let gathered = gathered.map_err(MigrateError::Refused)?;
+    let allocation = match &gathered.facts.allocation {
+        Wanted::Named(allocation) => Some(allocation.clone()),
+        Wanted::Chosen(chosen) => chosen.clone(),
+        Wanted::Unknown(_) => None,
+    };
+    let addresses = match &allocation {
+        Some(there) => vec![there.clone()],
+        None => allocations_of(conn, question.server_id).await?,
+    };
+    let spec = egg::load_spec(conn, &gathered.server, &addresses).await?;
+    let earlier = transfer_between(conn, gathered.source.id, target).await?;
+    Ok(Candidate { facts: gathered.facts, spec, allocation, earlier })
+}
+
+/// Once for all targets: it is the same server.
+async fn measure(agents: &dyn Agents, source: NodeId, server_id: ServerId) -> Size {
+    match ask(agents, source, Request::MeasureServer { server_id }, MEASURING).await {
+        Ok(Reply::Measured { bytes, files, running, .. }) => {
+            Size { known: Some((bytes, files)), running, check: None }
+        }
+        Ok(_) => Size { check: Some(unclear("source")), ..Size::default() },
+        // Admission tells of an agent that is away.
+        Err(CallError::Offline) => Size::default(),
+        Err(error) => Size { check: Some(no_answer("source", &error)), ..Size::default() },
+    }
+}
+
+async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, size: &Size) -> Finding {
+    let Candidate { facts, spec, allocation, earlier } = candidate;
+    let mut checks: Vec<Check> = obstacles(&facts).iter().map(as_check).collect();
+    checks.extend(size.check.clone());
+    checks.extend(conversion(&facts));
+    let (bytes, files) = size.known.unwrap_or_default();
+    let request = Request::CheckTarget { spec: Box::new(spec), bytes, files };
+    match ask(agents, facts.target.id, request, CHECKING).await {
+        Ok(Reply::Checked { checks: found }) => checks.extend(found),
+        Ok(_) => checks.push(unclear("target")),
+        Err(CallError::Offline) => {}
+        Err(error) => checks.push(no_answer("target", &error)),
+    }
+    checks.sort_by_key(|check| match check.level {
+        CheckLevel::Error => 0,
+        CheckLevel::Warning => 1,
+        CheckLevel::Info => 2,
+    });
+    let estimate = Estimate::new(question, size, earlier.as_ref());
+    let path = earlier.and_then(|earlier| earlier.path);
+    Finding {
+        target: facts.target.id,
+        kind: facts.target.place.kind,
+        name: facts.target.place.name,
+        allocation,
+        checks,
+        bytes: size.known.map(|(bytes, _)| bytes),
+        files: size.known.map(|(_, files)| files),
+        duration_s: estimate.duration_s,
+        freeze_s: estimate.freeze_s,
+        path: path.as_ref().and_then(|path| path.kind),
+        bandwidth: path.and_then(|path| path.bandwidth),
+    }
+}
+
+async fn ask(agents: &dyn Agents, node: NodeId, request: Request, patience: Duration) -> Result<Reply, CallError> {
+    timeout(patience, agents.call(node, request)).await.unwrap_or(Err(CallError::Lost))
+}
+
+/// A refusal says what is in its first sentence and what to do in the others.
+fn as_check(refusal: &Refusal) -> Check {
+    let text = refusal.to_string();
+    let (message, remedy) = text.split_once(". ").unwrap_or((&text, ""));
+    check(refusal.code(), CheckLevel::Error, message.trim_end_matches('.').to_owned() + ".", remedy)
+}
+
+fn check(code: &str, level: CheckLevel, message: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check { code: code.to_owned(), level, message: message.into(), remedy: remedy.into() }
+}
+
+fn unclear(side: &str) -> Check {
+    let message = format!("The {side}'s agent gave an answer that is not understood.");
+    check("agent_unclear", CheckLevel::Warning, message, "Bring panel and agent to the same release.")
+}
+
+fn no_answer(side: &str, error: &CallError) -> Check {
+    let refused = match error {
+        CallError::Refused(error) => error,
+        CallError::Offline | CallError::Lost => {
+            let message = format!("The {side}'s agent did not answer in time.");
+            return check("agent_silent", CheckLevel::Error, message, "Look at its log and its load, then ask again.");
+        }
+    };
+    let AgentError { code, message } = refused;
+    let sentence = format!("The {side}: {}.", message.trim_end_matches('.'));
+    match code {
+        ErrorCode::Unsupported => {
+            let message = format!("The {side}'s agent is too old to look beforehand.");
+            check("agent_too_old", CheckLevel::Warning, message, "Upgrade it; what is wrong shows in the transfer.")
+        }
+        ErrorCode::CannotCarry => {
+            let remedy = "Let the agent read these paths, or remove them from the server.";
+            check("cannot_carry", CheckLevel::Error, sentence, remedy)
+        }
+        ErrorCode::NotFound => {
+            let remedy = "Look whether its files were moved or removed by hand.";
+            check("agent_has_no_server", CheckLevel::Error, sentence, remedy)
+        }
+        _ => check("agent_failed", CheckLevel::Error, sentence, format!("{}, then ask again.", start_it(NodeKind::Node))),
+    }
+}
+
+/// Between Docker and Kubernetes the unit of a CPU limit changes: 100 % are 1000m.
+fn conversion(facts: &Facts) -> Option<Check> {
+    let percent = facts.limits.cpu_percent;
+    let millicores = percent * 10;
+    let is_cluster = |runtime| runtime == Some(RuntimeKind::Kubernetes);
+    let message = match (is_cluster(facts.source.runtime), is_cluster(facts.target.runtime)) {
+        _ if percent == 0 => return None,
+        (false, true) => format!("The CPU limit of {percent} % becomes {millicores}m (100 % = 1000m)."),
+        (true, false) => format!("The CPU limit of {millicores}m becomes {percent} % (100 % = 1000m)."),
+        _ => return None,
+    };
+    Some(check("cpu_converted", CheckLevel::Info, message, ""))
+}
+
+#[derive(Debug, PartialEq)]
+struct Estimate {
+    duration_s: Option<u64>,
+    freeze_s: Option<f64>,
+}
+
+impl Estimate {
+    /// From what the last copy between the two places measured. A live move freezes as long as that one did, whatever the
+    /// size; a cold one, and one of a server that does not run, is a copy from end to end.
+    #[allow(clippy::cast_precision_loss, reason = "seconds for people")]
+    fn new(question: &Question, size: &Size, earlier: Option<&Transfer>) -> Self {
+        let measured = earlier.and_then(|earlier| earlier.path.as_ref()?.bandwidth);
+        let rate = measured.map(|rate| rate.min(question.bandwidth_limit.unwrap_or(u64::MAX)).max(1));
+        let copy = size.known.zip(rate).map(|((bytes, _), rate)| bytes as f64 / rate as f64);
+        let before = earlier.filter(|earlier| earlier.mode == Mode::Live).and_then(|earlier| earlier.freeze_ms);
+        let live = before.map(|ms| ms as f64 / 1000.0);
+        let freeze_s = match (size.known.is_some(), size.running, question.mode) {
+            (false, ..) => None,
+            (true, false, _) => Some(0.0),
+            (true, true, Mode::Live) => live,
+            (true, true, Mode::Cold) => copy,
+        };
+        Self { duration_s: copy.map(|copy| whole_seconds(copy + live.unwrap_or_default())), freeze_s }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^53")]
+fn whole_seconds(seconds: f64) -> u64 {
+    seconds.ceil() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn question(mode: Mode, bandwidth_limit: Option<u64>) -> Question {
+        Question { server_id: ServerId::new(), target: None, allocation_id: None, mode, bandwidth_limit }
+    }
+
+    #[test]
+    fn what_was_never_measured_is_not_estimated() {
+        let running = Size { known: Some((1000, 3)), running: true, check: None };
+        let nothing = Estimate { duration_s: None, freeze_s: None };
+        assert_eq!(Estimate::new(&question(Mode::Live, Some(10)), &running, None), nothing);
+        assert_eq!(Estimate::new(&question(Mode::Cold, None), &Size::default(), None), nothing);
+        let offline = Size { known: Some((1000, 3)), running: false, check: None };
+        assert_eq!(Estimate::new(&question(Mode::Live, None), &offline, None).freeze_s, Some(0.0));
+    }
+
+    #[test]
+    fn a_refusal_is_split_into_what_is_and_what_to_do() {
+        let found = as_check(&Refusal::Installing);
+        assert_eq!(found.message, "The server is still installing.");
+        assert_eq!(found.remedy, "Wait for the installation to complete.");
+        assert_eq!((found.code.as_str(), found.level), ("server_installing", CheckLevel::Error));
+    }
+
+    #[test]
+    fn paths_that_cannot_be_read_are_an_error_that_names_them() {
+        let error = AgentError::new(ErrorCode::CannotCarry, "cannot be read: world/secret");
+        let found = no_answer("source", &CallError::Refused(error));
+        assert_eq!((found.code.as_str(), found.level), ("cannot_carry", CheckLevel::Error));
+        assert_eq!(found.message, "The source: cannot be read: world/secret.");
+        let old = CallError::Refused(AgentError::new(ErrorCode::Unsupported, "unknown"));
+        assert_eq!(no_answer("target", &old).level, CheckLevel::Warning);
+    }
+}
