@@ -8,6 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 . "$here/lib.sh"
 
+: "${BADGER_TEST_KUBECTL:?is set by test-kubernetes.sh --smoke}"
 PORT=30080
 
 in_cluster() {
@@ -43,17 +44,19 @@ objects() {
 	spec:
 	  automountServiceAccountToken: false
 	  securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
+	  initContainers:
+	    - name: ours
+	      image: $BADGER_TEST_BADGER_IMAGE
+	      args: [ledger, --help]
+	      securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 	  containers:
 	    - name: web
 	      image: badger.local/box:1
 	      command: [sh, -c, 'echo "this is $1" | tee /data/index.html; exec httpd -f -p 8080 -h /data']
 	      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 	      volumeMounts: [{name: data, mountPath: /data}]
-	    - name: ours
-	      image: $BADGER_TEST_BADGER_IMAGE
-	      args: [ledger, --help]
-	      securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 	  restartPolicy: Never
+	  terminationGracePeriodSeconds: 0 # the shell and httpd do not listen to SIGTERM
 	  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
 	Y
 }
