@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! identity/                   agent.pem, secret, enrolled.json           (0700)
-//! servers/<id>/               spec.json, ownership.json, lease.json, status.json, console.log, …
+//! servers/<id>/               spec.json, ownership.json, permit.json, lease.json, status.json, console.log, …
 //! servers/<id>/data/          the only thing that the game sees
 //! staging/<transfer>/tree/    what is being delivered; private
 //! retained/<transfer>/        data/, ownership.json, expires.json
@@ -50,7 +50,7 @@ impl Layout {
 
     /// Where one server lives.
     pub(crate) fn place(&self, server: ServerId) -> Place {
-        Place { server, home: self.servers().join(server.to_string()) }
+        Place::new(server, self.servers().join(server.to_string()))
     }
 
     pub(crate) fn staging_of(&self, transfer: TransferId) -> PathBuf {
@@ -83,12 +83,24 @@ pub(crate) struct Place {
     pub(crate) server: ServerId,
     /// `servers/<id>`.
     pub(crate) home: PathBuf,
+    data: PathBuf,
 }
 
 impl Place {
+    /// With the data where it usually is.
+    pub(crate) fn new(server: ServerId, home: PathBuf) -> Self {
+        let data = home.join("data");
+        Self { server, home, data }
+    }
+
+    /// With the data elsewhere: inside a pod it is mounted where the game expects it.
+    pub(crate) fn with_data(server: ServerId, home: PathBuf, data: PathBuf) -> Self {
+        Self { server, home, data }
+    }
+
     /// What the game sees.
     pub(crate) fn data(&self) -> PathBuf {
-        self.home.join("data")
+        self.data.clone()
     }
 
     /// A file beside the data.

@@ -9,6 +9,7 @@ mod daemon;
 mod disk;
 mod error;
 mod identity;
+pub mod launcher;
 mod layout;
 mod link;
 mod node;

@@ -7,7 +7,7 @@ use crate::client::{self, allocation, egg, flag, key, node, server, transfer};
 use crate::exit::Exit;
 use crate::ledger::{self, LedgerCommand};
 use crate::logging::LogArgs;
-use crate::{copy, demo, doctor, roles};
+use crate::{copy, demo, doctor, launcher, roles};
 
 /// Of commands that a person waits for. What goes wrong with a cluster is their finding, and said once.
 const QUIET: &str = "warn,kube_client=off";
@@ -69,6 +69,8 @@ enum Command {
     Copy(copy::CopyArgs),
     /// Check this machine, or a cluster, before it joins: each finding with its cure
     Doctor(doctor::DoctorArgs),
+    #[command(hide = true)]
+    Launcher(launcher::LauncherArgs),
     /// The demo's game server
     #[command(subcommand, hide = true)]
     Ledger(LedgerCommand),
@@ -77,7 +79,7 @@ enum Command {
 impl Cli {
     /// Runs what was asked for.
     pub(crate) fn run(self) -> Result<Exit> {
-        let is_role = matches!(self.command, Command::Panel(_) | Command::Daemon(_));
+        let is_role = matches!(self.command, Command::Panel(_) | Command::Daemon(_) | Command::Launcher(_));
         self.log.start(if is_role { "info" } else { QUIET })?;
         match self.command {
             Command::Demo(args) => demo::run(&args),
@@ -92,6 +94,7 @@ impl Cli {
             Command::Key(it) => key::run(it.command, &it.api.connect()?),
             Command::Copy(args) => run_copy(args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Launcher(args) => launcher::run(args),
             Command::Ledger(command) => ledger::run(command),
         }
     }
@@ -128,6 +131,8 @@ mod tests {
             "badger server command survival say hello there",
             "badger transfer cancel 0198 --json",
             "badger flag set server_transfers off",
+            "badger launcher --server-id 0198c0de-0000-7000-8000-000000000001 --permit-key k \
+             --agent-id 0198c0de-0000-7000-8000-000000000002 --socket s --place p --data d --run r",
             "badger ledger serve --listen 127.0.0.1:1 --size 1G",
             "badger doctor --data /var/lib/badger",
             "badger doctor --cluster --kubeconfig k --node-ports 30000-30100",

@@ -141,7 +141,7 @@ pub(crate) fn daemon(args: DaemonArgs) -> Result<Exit> {
 }
 
 /// Runs `role` until it ends or, asked by SIGTERM or SIGINT, has ended in good order.
-fn until_signal(role: impl AsyncFnOnce(CancellationToken) -> Result<()>) -> Result<Exit> {
+pub(crate) fn until_signal(role: impl AsyncFnOnce(CancellationToken) -> Result<()>) -> Result<Exit> {
     let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();

@@ -9,14 +9,16 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::agent_api::ErrorCode;
+use model::agent_api::{ErrorCode, Owner};
 use model::{Epoch, ServerSpec, StopHow, SystemClock};
 use tempfile::TempDir;
 
 use super::docker::Containers;
+use super::kubernetes::Pod;
 use super::process::Processes;
 use super::{Exit, Running, Runtime, Unit};
 use crate::disk;
+use crate::launcher::testing::Stage;
 use crate::layout::{Layout, Place};
 use crate::server::testing::spec;
 
@@ -33,9 +35,19 @@ struct Ground {
     anew: Arc<dyn Runtime>,
     place: Place,
     spec: ServerSpec,
+    /// The launcher, where there is one.
+    stage: Option<Arc<Stage>>,
 }
 
 impl Ground {
+    /// A pod as far as this machine can be one: its launcher is a process.
+    fn pod() -> Self {
+        let unplayed = Self::new(processes(), processes(), "none");
+        let stage = Stage::new(&unplayed.place, &unplayed.dir.path().join("run"));
+        let connect = || Arc::new(Pod::connect(stage.socket(), Owner { uid: 1000, gid: 1000 }));
+        Self { runtime: connect(), anew: connect(), stage: Some(Arc::new(stage)), ..unplayed }
+    }
+
     fn new(runtime: Arc<dyn Runtime>, anew: Arc<dyn Runtime>, image: &str) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let mut spec = spec();
@@ -44,12 +56,13 @@ impl Ground {
         spec.environment = [("NAME".to_owned(), "a b".to_owned())].into();
         let place = Layout::new(dir.path()).place(spec.id);
         disk::private_dir(&place.home).unwrap();
-        Self { dir, runtime, anew, place, spec }
+        Self { dir, runtime, anew, place, spec, stage: None }
     }
 
     fn twin(&self) -> Self {
         let (runtime, anew) = (Arc::clone(&self.runtime), Arc::clone(&self.anew));
-        Self { dir: Arc::clone(&self.dir), runtime, anew, place: self.place.clone(), spec: self.spec.clone() }
+        let (dir, stage) = (Arc::clone(&self.dir), self.stage.clone());
+        Self { dir, runtime, anew, place: self.place.clone(), spec: self.spec.clone(), stage }
     }
 
     fn unit(&self) -> Unit<'_> {
@@ -108,7 +121,7 @@ async fn runs_and_ends_when_asked(ground: &Ground) {
     line(&mut running, "got hello there").await;
     ground.runtime.ask_to_end(&ground.place, &StopHow::Command("stop".to_owned())).await.unwrap();
     line(&mut running, "got stop").await;
-    assert_eq!(ended(running).await, Exit { code: Some(7) });
+    assert_eq!(ended(running).await, Exit::with(Some(7)));
     assert!(ground.runtime.find(&ground.place).await.unwrap().is_none());
     assert!(ground.runtime.history(&ground.place).await.contains(&"got stop".to_owned()));
     assert_eq!(fs::read_to_string(ground.place.data().join("world.txt")).unwrap(), "state\n");
@@ -186,6 +199,11 @@ fn processes() -> Arc<dyn Runtime> {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_keep_the_contract() {
     on(Ground::new(processes(), processes(), "none"), keeps_the_contract).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pods_launcher_keeps_the_contract() {
+    on(Ground::pod(), keeps_the_contract).await;
 }
 
 /// Socket of an engine, and an image on it.

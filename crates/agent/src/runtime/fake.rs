@@ -51,7 +51,7 @@ impl Fake {
         let mut games = self.games.lock().unwrap();
         let game = games.get_mut(&server).unwrap();
         game.lines.clear();
-        game.exit.send_replace(Some(Exit { code: Some(code) }));
+        game.exit.send_replace(Some(Exit::with(Some(code))));
     }
 
     pub(crate) async fn say(&self, server: ServerId, line: &str) {

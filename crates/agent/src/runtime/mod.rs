@@ -9,6 +9,8 @@ pub(crate) mod contract;
 pub(crate) mod docker;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod inside;
+pub(crate) mod kubernetes;
 mod lines;
 pub(crate) mod process;
 
@@ -60,6 +62,12 @@ pub(crate) trait Runtime: Send + Sync + 'static {
 
     /// What it asks of those who bring files to it.
     fn house(&self) -> House;
+
+    /// Changes whenever everything that ran is gone for a reason that is not the games': this machine was booted, the
+    /// pod is another one. A server that ran before such a change should run after it.
+    fn boot(&self) -> String {
+        process::boot_id()
+    }
 
     /// Gets from elsewhere what a start will need. May take long, and may be dropped anywhere.
     async fn fetch(&self, spec: &ServerSpec) -> Result<(), AgentError>;
@@ -113,6 +121,15 @@ pub(crate) struct Running {
 pub(crate) struct Exit {
     /// Where it is known: not for a process that was adopted. 128 + n for signal n, as shells have it.
     pub(crate) code: Option<i32>,
+    /// It was asked to end because what it ran in had to go, as a pod that is evicted: nobody meant the server.
+    pub(crate) evicted: bool,
+}
+
+impl Exit {
+    /// An end by itself, or at our word.
+    pub(crate) fn with(code: Option<i32>) -> Self {
+        Self { code, evicted: false }
+    }
 }
 
 /// Lines that wait for the server's task; a game that floods waits in its own log.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::conflict;
 use super::console::says_done;
-use super::load::OWNERSHIP;
+use super::load::{OWNERSHIP, PERMIT};
 use super::message::{Answer, reply};
 use super::ownership::Ownership;
 use super::task::{Task, Waiter, Waiting};
@@ -32,11 +32,17 @@ impl Task {
         if self.is_live() { Ok(()) } else { self.begin().await }
     }
 
-    /// Checks a permit and records its epoch durably. Nothing runs before this.
+    /// Checks a permit and records its epoch and itself durably. Nothing runs before this. The epoch goes first: of a
+    /// crash in between a record is left that allows nothing, until the panel's next word.
     pub(super) async fn admit(&mut self, permit: &Permit) -> Result<(), AgentError> {
         self.around.permits.check(self.place.server, permit)?;
         let ownership = self.ownership.admit(permit)?;
-        self.own(ownership).await
+        self.own(ownership).await?;
+        if self.permit.as_ref() != Some(permit) {
+            disk::record(self.place.beside(PERMIT), permit).await?;
+            self.permit = Some(permit.clone());
+        }
+        Ok(())
     }
 
     pub(super) async fn own(&mut self, ownership: Ownership) -> Result<(), AgentError> {
@@ -113,8 +119,13 @@ impl Task {
         let resumed = self.answer_waiters();
         self.last_words().await;
         let asked = std::mem::take(&mut self.asked_to_end);
-        tracing::info!(server = %self.place.server, code = ?exit.code, asked, "server ended");
-        self.set_status(if asked { ServerStatus::Offline } else { ServerStatus::Crashed }).await;
+        let evicted = exit.evicted && !asked;
+        tracing::info!(server = %self.place.server, code = ?exit.code, asked, evicted, "server ended");
+        if evicted {
+            // Here if this pod stays after all, else in the next one, which finds it on record.
+            self.start_again_soon();
+        }
+        self.set_status(if asked || evicted { ServerStatus::Offline } else { ServerStatus::Crashed }).await;
         self.record_lease().await;
         if restart {
             self.start_again().await;
@@ -152,7 +163,7 @@ impl Task {
     }
 
     pub(super) async fn stop(&mut self, answer: Answer<()>) {
-        self.start_again = None;
+        self.start_no_more().await;
         if !self.is_live() {
             return reply(answer, Ok(()));
         }
@@ -177,7 +188,7 @@ impl Task {
     }
 
     pub(super) async fn kill(&mut self, answer: Answer<()>) {
-        self.start_again = None;
+        self.start_no_more().await;
         if !self.is_live() {
             return reply(answer, Ok(()));
         }
@@ -240,10 +251,17 @@ impl Task {
         self.start_again = Some(Instant::now());
     }
 
+    /// Somebody wants it to stay down.
+    async fn start_no_more(&mut self) {
+        if self.start_again.take().is_some() {
+            self.record_status().await;
+        }
+    }
+
     pub(super) async fn start_again(&mut self) {
         self.start_again = None;
         if self.is_live() || self.ownership.fenced {
-            return;
+            return self.record_status().await;
         }
         if let Err(error) = self.begin().await {
             tracing::error!(server = %self.place.server, %error, "cannot start it again yet");

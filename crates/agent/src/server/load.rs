@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use model::agent_api::AgentError;
-use model::{Epoch, ServerSpec, ServerStatus, Timestamp};
+use model::{Epoch, Permit, ServerSpec, ServerStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::lease::{Lease, LeaseRecord};
@@ -13,10 +13,11 @@ use super::task::Task;
 use super::{Around, Server};
 use crate::disk;
 use crate::layout::Place;
-use crate::runtime::process::boot_id;
 
 pub(super) const SPEC: &str = "spec.json";
 pub(crate) const OWNERSHIP: &str = "ownership.json";
+/// The panel's word for the epoch on record: what a pod's launcher checks before each start.
+pub(crate) const PERMIT: &str = "permit.json";
 pub(super) const LEASE: &str = "lease.json";
 pub(super) const STATUS: &str = "status.json";
 
@@ -26,7 +27,11 @@ pub(super) struct StatusRecord {
     pub(super) status: ServerStatus,
     pub(super) since: Timestamp,
     pub(super) exit_code: Option<i32>,
+    /// [`crate::runtime::Runtime::boot`].
     pub(super) boot_id: String,
+    /// It does not run, and was about to be started again without being asked.
+    #[serde(default)]
+    pub(super) start_again: bool,
 }
 
 /// Everything that is known about a server before its task runs.
@@ -34,6 +39,7 @@ pub(super) struct Records {
     pub(super) place: Place,
     pub(super) spec: ServerSpec,
     pub(super) ownership: Ownership,
+    pub(super) permit: Option<Permit>,
     pub(super) lease: Option<Lease>,
     pub(super) status: Option<StatusRecord>,
 }
@@ -55,7 +61,8 @@ pub(crate) async fn write_new(
     let (to, written) = (place.clone(), spec.clone());
     let records = disk::blocking(move || install_records(&to, &written, epoch)).await;
     records.map_err(|e| disk::failed("make the server's directory", &place.home, &e))?;
-    let records = Records { place, spec, ownership: Ownership::new(epoch), lease: None, status: None };
+    let ownership = Ownership::new(epoch);
+    let records = Records { place, spec, ownership, permit: None, lease: None, status: None };
     Ok(Task::spawn(records, around))
 }
 
@@ -74,16 +81,18 @@ fn read(place: Place) -> io::Result<Option<Records>> {
     let ownership: Option<Ownership> = disk::read_json(&place.beside(OWNERSHIP))?;
     let ownership =
         ownership.ok_or_else(|| io::Error::other("its ownership record is missing, so it cannot be run"))?;
+    let permit = disk::read_json(&place.beside(PERMIT))?;
     let lease = disk::read_json::<LeaseRecord>(&place.beside(LEASE))?;
     // A fence ends the lease; the agent may have died before it could remove the file.
     let lease = lease.filter(|_| !ownership.fenced).map(Lease::new);
     let status = disk::read_json(&place.beside(STATUS))?;
-    Ok(Some(Records { place, spec, ownership, lease, status }))
+    Ok(Some(Records { place, spec, ownership, permit, lease, status }))
 }
 
 impl Task {
     /// Compares what was with what is: adopts a game that goes on, notices one that ended, and starts one again that
-    /// ran when the machine went down, or that a lost lease says should run.
+    /// ran when the machine or the pod went down, or that a lost lease says should run. A lease in force decides by
+    /// itself when it does.
     async fn recover(&mut self) -> Result<(), AgentError> {
         let before = self.recorded.take();
         let was = before.as_ref().map_or(ServerStatus::Offline, |record| record.status);
@@ -94,10 +103,11 @@ impl Task {
         for line in self.around.runtime.history(&self.place).await {
             self.console.push(line);
         }
-        let rebooted = before.as_ref().is_some_and(|record| record.boot_id != boot_id());
+        let boot = self.around.runtime.boot();
+        let rebooted = before.as_ref().is_some_and(|record| record.boot_id != boot);
         let (status, again) = after_absence(was, rebooted);
+        let again = again || before.as_ref().is_some_and(|record| record.start_again);
         self.exit_code = before.and_then(|record| record.exit_code);
-        self.set_status(status).await;
         let now = self.around.clock.now();
         if let Some(lease) = &mut self.lease {
             lease.stopped(now);
@@ -106,6 +116,7 @@ impl Task {
         if lost || (again && self.lease.is_none()) {
             self.start_again_soon();
         }
+        self.set_status(status).await;
         Ok(())
     }
 }

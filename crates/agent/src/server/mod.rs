@@ -40,7 +40,7 @@ use crate::permit::Permits;
 use crate::runtime::Runtime;
 
 pub(crate) use lease::Heard;
-pub(crate) use load::{OWNERSHIP, load, write_new};
+pub(crate) use load::{OWNERSHIP, PERMIT, load, write_new};
 pub(crate) use message::Frozen;
 use message::{Answer, Command};
 

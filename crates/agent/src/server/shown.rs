@@ -8,7 +8,6 @@ use super::Seen;
 use super::load::{STATUS, StatusRecord};
 use super::task::Task;
 use crate::disk;
-use crate::runtime::process::boot_id;
 
 impl Task {
     pub(super) async fn set_status(&mut self, status: ServerStatus) {
@@ -39,8 +38,13 @@ impl Task {
     }
 
     pub(super) async fn record_status(&mut self) {
-        let record =
-            StatusRecord { status: self.status, since: self.since, exit_code: self.exit_code, boot_id: boot_id() };
+        let record = StatusRecord {
+            status: self.status,
+            since: self.since,
+            exit_code: self.exit_code,
+            boot_id: self.around.runtime.boot(),
+            start_again: self.start_again.is_some(),
+        };
         let path = self.place.beside(STATUS);
         if let Err(error) = disk::blocking(move || disk::write_volatile(&path, &record)).await {
             tracing::warn!(server = %self.place.server, %error, "cannot write down its status");

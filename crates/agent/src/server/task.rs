@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use model::agent_api::AgentError;
-use model::{ServerObservation, ServerSpec, ServerStatus, Timestamp};
+use model::{Permit, ServerObservation, ServerSpec, ServerStatus, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -39,6 +39,8 @@ pub(super) struct Task {
     pub(super) place: Place,
     pub(super) around: Around,
     pub(super) ownership: Ownership,
+    /// The last permit that was admitted, as it is on disk.
+    pub(super) permit: Option<Permit>,
     pub(super) lease: Option<Lease>,
     pub(super) console: Console,
     pub(super) exit_code: Option<i32>,
@@ -64,7 +66,7 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(records: Records, around: Around) -> Self {
-        let Records { place, spec, ownership, lease, status: recorded } = records;
+        let Records { place, spec, ownership, permit, lease, status: recorded } = records;
         let status = recorded.as_ref().map_or(ServerStatus::Offline, |record| record.status);
         let since = recorded.as_ref().map_or_else(|| around.clock.now(), |record| record.since);
         let observation = ServerObservation {
@@ -82,6 +84,7 @@ impl Task {
             place,
             around,
             ownership,
+            permit,
             lease,
             console: Console::default(),
             exit_code: None,

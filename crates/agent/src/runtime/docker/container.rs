@@ -13,8 +13,7 @@ use model::agent_api::AgentError;
 use model::{Allocation, ServerId, ServerSpec};
 use ring::digest;
 
-use crate::runtime::Unit;
-use crate::runtime::process::{fill_in, startup_words};
+use crate::runtime::{Unit, inside};
 
 pub(super) const SERVER: &str = "io.badgerpanel.server";
 pub(super) const AGENT: &str = "io.badgerpanel.agent";
@@ -63,7 +62,7 @@ pub(super) fn body(
         image: Some(spec.image.clone()),
         user: Some(user.to_owned()),
         env: Some(environment(spec)),
-        cmd: if has_command { None } else { Some(startup_words(spec)?) },
+        cmd: if has_command { None } else { Some(inside::words(spec, HOME)?) },
         working_dir: Some(HOME.to_owned()),
         exposed_ports: Some(ports(&spec.allocations).into_keys().collect()),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
@@ -127,16 +126,8 @@ fn ports(allocations: &[Allocation]) -> PortMap {
     ports
 }
 
-/// Inside a container a game binds to all addresses: the node's do not exist there. The startup line is filled in
-/// already; an image that fills it in itself finds nothing left to do.
 pub(super) fn environment(spec: &ServerSpec) -> Vec<String> {
-    let mut all = spec.environment.clone();
-    all.insert("SERVER_IP".to_owned(), "0.0.0.0".to_owned());
-    all.entry("HOME".to_owned()).or_insert_with(|| HOME.to_owned());
-    all.insert("P_SERVER_UUID".to_owned(), spec.id.to_string());
-    let startup = fill_in(&spec.startup, &all);
-    all.insert("STARTUP".to_owned(), startup);
-    all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    inside::environment(spec, HOME).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 fn bytes(mb: u64) -> i64 {
@@ -159,7 +150,7 @@ mod tests {
         spec.limits = Limits { memory_mb: 512, disk_mb: 0, cpu_percent: 150 };
         spec.allocations =
             vec![Allocation { id: AllocationId::new(), ip_address: "127.0.0.2".to_owned(), port: 25565 }];
-        spec.startup = "game --port {{SERVER_PORT}}".to_owned();
+        spec.startup = "game --port {{SERVER_PORT}} --ip {{SERVER_IP}}".to_owned();
         spec.environment = [("SERVER_PORT", "25565"), ("SERVER_IP", "127.0.0.2")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
@@ -171,9 +162,8 @@ mod tests {
         assert_eq!((host.memory, host.cpu_quota), (Some(512 << 20), Some(150_000)));
         assert_eq!(host.port_bindings.unwrap().len(), 2);
         assert_eq!(body.labels.unwrap()[EPOCH], "7");
-        assert_eq!(body.cmd.unwrap(), ["game", "--port", "25565"]);
+        assert_eq!(body.cmd.unwrap(), ["game", "--port", "25565", "--ip", "0.0.0.0"]);
         let env = body.env.unwrap();
-        assert!(env.contains(&"STARTUP=game --port 25565".to_owned()));
-        assert!(env.contains(&"SERVER_IP=0.0.0.0".to_owned()));
+        assert!(env.contains(&"STARTUP=game --port 25565 --ip 0.0.0.0".to_owned()));
     }
 }

@@ -81,7 +81,7 @@ impl Containers {
         let (engine, name) = (self.engine.clone(), name.to_owned());
         let exit = Box::pin(async move {
             let code = engine.ended(&name).await;
-            Exit { code: code.and_then(|code| i32::try_from(code).ok()) }
+            Exit::with(code.and_then(|code| i32::try_from(code).ok()))
         });
         Running { since: self.since(found), lines, exit }
     }

@@ -2,8 +2,9 @@
 //!
 //! Both outlive the agent. The game holds the pipe open for reading *and* writing, so it never sees an end of input.
 //! The file is followed by looking at its length: an inotify instance per server would run into a machine-wide limit
-//! of 128. When it has grown beyond [`ROTATE_AT`] it is copied aside and cut to nothing, under a game that appends;
-//! lines that it writes in the instant between are lost from the log (never from its world).
+//! of 128. When it has grown beyond [`ROTATE_AT`] its end is copied aside and it is cut to nothing, under a game that
+//! appends; lines that it writes in the instant between are lost from the log (never from its world). Of a game that
+//! writes faster than it is followed, what was not followed yet is lost too: the disk comes first.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,6 +21,8 @@ use crate::disk;
 use crate::runtime::lines::{LINE_BYTES, Lines};
 
 const ROTATE_AT: u64 = 8 << 20;
+/// From here on it is cut although not everything in it was read.
+const CUT_AT: u64 = 4 * ROTATE_AT;
 /// Of a log that is longer, only so much of the end is read when the agent comes back.
 const HISTORY_BYTES: u64 = 256 << 10;
 /// While it probably boots, when the next line may say that it is up; and later.
@@ -128,14 +131,23 @@ impl Follower {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        if self.at < ROTATE_AT || length(&self.path)? != self.at {
+        let length = length(&self.path)?;
+        if self.at < ROTATE_AT || (length != self.at && length < CUT_AT) {
             return Ok(());
         }
-        fs::copy(&self.path, self.path.with_extension("log.1"))?;
+        let mut log = File::open(&self.path)?;
+        log.seek(SeekFrom::Start(length.saturating_sub(ROTATE_AT)))?;
+        let mut aside = File::options().create(true).write(true).truncate(true).mode(0o600).open(aside(&self.path))?;
+        io::copy(&mut log.take(ROTATE_AT), &mut aside)?;
         File::options().write(true).open(&self.path)?.set_len(0)?;
         self.at = 0;
         Ok(())
     }
+}
+
+/// Where the end of a log goes that was cut.
+fn aside(path: &Path) -> PathBuf {
+    path.with_extension("log.1")
 }
 
 fn length(path: &Path) -> io::Result<u64> {
@@ -170,6 +182,25 @@ mod tests {
         file.write_all(b"after\n").unwrap();
         assert_eq!(log.read().unwrap(), ["after"]);
         assert_eq!(fs::metadata(&log.path).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn a_flood_that_nobody_can_follow_is_cut_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = follower(dir.path());
+        let (mut file, _) = open_log(&log.path).unwrap();
+        let line = format!("{}\n", "x".repeat(1023));
+        for _ in 0..=CUT_AT / 1024 {
+            file.write_all(line.as_bytes()).unwrap();
+        }
+        while log.at < ROTATE_AT {
+            log.read().unwrap();
+        }
+        assert!(log.at < length(&log.path).unwrap(), "it is behind");
+        log.rotate().unwrap();
+        assert_eq!((length(&log.path).unwrap(), length(&aside(&log.path)).unwrap()), (0, ROTATE_AT));
+        file.write_all(b"after\n").unwrap();
+        assert_eq!(log.read().unwrap().last().unwrap(), "after");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::agent_api::{AgentError, ErrorCode};
@@ -13,6 +14,7 @@ use tokio::process::Child;
 use uuid::Uuid;
 
 use super::RUN;
+use super::family::Family;
 use super::procfs::{self, boot_id};
 use crate::disk;
 use crate::layout::Place;
@@ -84,8 +86,10 @@ pub(super) fn signal_named(name: &str) -> Result<Signal, AgentError> {
     }
 }
 
-/// The end of a child of ours, and of what it left behind in its group.
-pub(super) async fn ended(mut child: Child, process: Option<ProcessId>) -> Exit {
+/// The end of a child of ours, and of what it left behind: waited for on a machine that is not ours alone, asked to end
+/// in a container that is.
+pub(super) async fn ended(mut child: Child, process: Option<ProcessId>, family: Option<Arc<Family>>) -> Exit {
+    let pid = child.id();
     let code = match child.wait().await {
         Ok(status) => exit_code(status),
         Err(error) => {
@@ -93,10 +97,12 @@ pub(super) async fn ended(mut child: Child, process: Option<ProcessId>) -> Exit 
             None
         }
     };
-    if let Some(process) = process {
-        group_ended(process.group).await;
+    match (family, process) {
+        (Some(family), _) => family.ends_with(pid).await,
+        (None, Some(process)) => group_ended(process.group).await,
+        (None, None) => {}
     }
-    Exit { code }
+    Exit::with(code)
 }
 
 /// The end of a process that another agent process started.
@@ -108,7 +114,7 @@ pub(super) async fn adopted_ended(process: ProcessId) -> Exit {
         }
     }
     group_ended(process.group).await;
-    Exit { code: None }
+    Exit::with(None)
 }
 
 async fn pid_ended(process: ProcessId) -> io::Result<()> {

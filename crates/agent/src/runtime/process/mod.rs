@@ -4,6 +4,9 @@
 //! data. So a signal to the agent does not reach it, and it goes on when the agent is gone; `run.json` says how to know
 //! it again. Limits of memory and CPU are not enforced here: that is what containers are for.
 //!
+//! The launcher of a pod runs games this way too, [`Inside`] a container: then they get the image's environment and
+//! entrypoint, everything that runs there is theirs, and what a game leaves behind ends with it.
+//!
 //! ```text
 //! write run.json (nonce) ─► execute ─► write run.json (pid, start time)
 //!        │                    │ killed here: found by the nonce in its environment
@@ -11,6 +14,8 @@
 //! ```
 
 mod console;
+mod family;
+mod inside;
 mod known;
 mod procfs;
 mod startup;
@@ -37,7 +42,11 @@ use crate::disk;
 use crate::layout::Place;
 use known::{RunRecord, adopted_ended, ended, identify, lookup, signal, signal_named};
 
+pub(crate) use family::Family;
+pub(crate) use inside::Inside;
 pub(crate) use procfs::boot_id;
+#[cfg(test)]
+pub(crate) use procfs::descendants;
 pub(crate) use startup::{fill_in, words as startup_words};
 
 /// The marker in a game's environment by which its processes are known.
@@ -46,15 +55,59 @@ const RUN: &str = "BADGER_RUN";
 /// Runs games as child processes.
 pub(crate) struct Processes {
     clock: Arc<dyn Clock>,
+    inside: Option<Inside>,
 }
 
 impl Processes {
+    /// On a machine that has other things to do.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock }
+        Self { clock, inside: None }
+    }
+
+    /// In a container that is there for one game, whose first process this is.
+    pub(crate) fn inside(clock: Arc<dyn Clock>, inside: Inside) -> Self {
+        Self { clock, inside: Some(inside) }
+    }
+
+    /// Removes what is kept of a game that does not run.
+    pub(crate) async fn forget(&self, place: &Place) -> Result<(), AgentError> {
+        let files = ["run.json", "console.in", "console.log", "console.log.1"].map(|name| place.beside(name));
+        let removed = disk::blocking(move || files.iter().try_for_each(|file| disk::remove_file(file)));
+        removed.await.map_err(|e| disk::failed("remove the console in", &place.home, &e))
+    }
+
+    fn family(&self) -> Option<&Arc<Family>> {
+        self.inside.as_ref().map(|inside| &inside.family)
+    }
+
+    /// What to execute, and where programs are looked up.
+    fn words(&self, unit: Unit<'_>) -> Result<(Vec<String>, String), AgentError> {
+        match &self.inside {
+            Some(inside) => Ok((inside.words(unit)?, inside.path())),
+            None => Ok((startup::words(unit.spec)?, startup::PATH.to_owned())),
+        }
+    }
+
+    fn command(&self, unit: Unit<'_>, words: &[String], path: &str) -> Command {
+        let data = unit.place.data();
+        let mut command = Command::new(startup::program(&words[0], &data, path));
+        command.args(&words[1..]).current_dir(&data).env_clear();
+        match &self.inside {
+            Some(inside) => command.envs(inside.environment(unit)),
+            None => command.env("PATH", path).env("HOME", &data).envs(&unit.spec.environment),
+        };
+        command
+    }
+
+    fn spawn(&self, mut command: Command) -> io::Result<Child> {
+        match self.family() {
+            Some(family) => family.spawn(&mut command),
+            None => command.spawn(),
+        }
     }
 
     fn execute(&self, unit: Unit<'_>) -> Result<(RunRecord, Child), AgentError> {
-        let words = startup::words(unit.spec)?;
+        let (words, path) = self.words(unit)?;
         let place = unit.place;
         let io_failed = |e: io::Error| disk::failed("start the game in", &place.home, &e);
         let input = console::make_input(&place.beside("console.in")).map_err(io_failed)?;
@@ -68,8 +121,8 @@ impl Processes {
             process: None,
         };
         disk::write_volatile(&place.beside("run.json"), &record).map_err(io_failed)?;
-        let child = command(unit, &words, record.nonce, input, log).map_err(io_failed)?.spawn();
-        let child = child.map_err(|e| cannot_execute(&words[0], &e))?;
+        let command = attached(self.command(unit, &words, &path), record.nonce, input, log).map_err(io_failed)?;
+        let child = self.spawn(command).map_err(|e| cannot_execute(&words[0], &e))?;
         record.process = child.id().and_then(identify);
         disk::write_volatile(&place.beside("run.json"), &record).map_err(io_failed)?;
         Ok((record, child))
@@ -106,8 +159,8 @@ impl Runtime for Processes {
     }
 
     async fn prepare(&self, unit: Unit<'_>) -> Result<(), AgentError> {
-        let words = startup::words(unit.spec)?;
-        startup::check_program(&words[0], &unit.place.data())
+        let (words, path) = self.words(unit)?;
+        startup::check_program(&words[0], &unit.place.data(), &path)
     }
 
     async fn install(&self, unit: Unit<'_>) -> Result<(), AgentError> {
@@ -128,7 +181,7 @@ impl Runtime for Processes {
             return Ok(running);
         }
         let (record, child) = self.execute(unit)?;
-        let exit = ended(child, record.process);
+        let exit = ended(child, record.process, self.family().cloned());
         Ok(self.running(unit.place, &record, exit))
     }
 
@@ -156,7 +209,11 @@ impl Runtime for Processes {
     }
 
     async fn kill(&self, place: &Place) -> Result<(), AgentError> {
-        signal(place, Signal::KILL)
+        signal(place, Signal::KILL)?;
+        if let Some(family) = self.family() {
+            family.signal_all(Signal::KILL);
+        }
+        Ok(())
     }
 
     async fn destroy(&self, _place: &Place) -> Result<(), AgentError> {
@@ -172,16 +229,9 @@ impl Runtime for Processes {
     }
 }
 
-fn command(unit: Unit<'_>, words: &[String], nonce: Uuid, input: File, log: File) -> io::Result<Command> {
-    let data = unit.place.data();
-    let mut command = Command::new(startup::program(&words[0], &data));
+/// With its console, its mark, and in a process group of its own.
+fn attached(mut command: Command, nonce: Uuid, input: File, log: File) -> io::Result<Command> {
     command
-        .args(&words[1..])
-        .current_dir(&data)
-        .env_clear()
-        .env("PATH", startup::PATH)
-        .env("HOME", &data)
-        .envs(&unit.spec.environment)
         .env(RUN, nonce.to_string())
         .stdin(Stdio::from(input))
         .stderr(Stdio::from(log.try_clone()?))

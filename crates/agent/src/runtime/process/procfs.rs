@@ -3,6 +3,7 @@
 //! A pid alone identifies nothing, it is reused; pid and start time together do until the next boot, so the boot's id
 //! belongs to it as well.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -12,6 +13,7 @@ use rustix::process::Pid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     state: u8,
+    parent: i32,
     pub(super) group: i32,
     /// Field 22: ticks since boot.
     pub(super) start_ticks: u64,
@@ -21,6 +23,11 @@ impl Stat {
     /// A zombie holds no files and runs no code; only its parent's attention is missing.
     pub(super) fn lives(self) -> bool {
         !matches!(self.state, b'Z' | b'X')
+    }
+
+    /// Ended, and not collected by its parent yet.
+    pub(super) fn waits_for(self, parent: i32) -> bool {
+        self.state == b'Z' && self.parent == parent
     }
 }
 
@@ -33,6 +40,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         start_ticks: fields.get(19)?.parse().ok()?,
     })
@@ -63,6 +71,29 @@ pub(super) fn find_by_environment(entry: &str) -> Option<(i32, Stat)> {
     })
 }
 
+/// Every process that can be seen here.
+pub(super) fn all() -> impl Iterator<Item = (i32, Stat)> {
+    pids().filter_map(|pid| Some((pid, stat(pid)?)))
+}
+
+/// The living among the children of `pid`, their children, and so on, as of about now.
+pub(crate) fn descendants(pid: i32) -> BTreeSet<i32> {
+    let all: Vec<(i32, Stat)> = all().collect();
+    let mut family = BTreeSet::from([pid]);
+    loop {
+        let more: Vec<i32> =
+            all.iter().filter(|(_, stat)| family.contains(&stat.parent)).map(|(pid, _)| *pid).collect();
+        let before = family.len();
+        family.extend(more);
+        if family.len() == before {
+            break;
+        }
+    }
+    family.remove(&pid);
+    family.retain(|pid| all.iter().any(|(other, stat)| other == pid && stat.lives()));
+    family
+}
+
 fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -80,8 +111,8 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_confuse() {
-        let text = "12 (a) b (c)) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1 1";
-        assert_eq!(parse_stat(text), Some(Stat { state: b'S', group: 12, start_ticks: 4711 }));
+        let text = "12 (a) b (c)) S 3 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1 1";
+        assert_eq!(parse_stat(text), Some(Stat { state: b'S', parent: 3, group: 12, start_ticks: 4711 }));
         assert_eq!(parse_stat("rubbish"), None);
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use model::ServerSpec;
 use model::agent_api::{AgentError, ErrorCode};
 
-/// Where programs are looked up, for the agent and for the game alike.
+/// Where programs are looked up, for the agent and for the game alike, unless an image says otherwise.
 pub(super) const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games";
 
@@ -39,26 +39,25 @@ pub(crate) fn words(spec: &ServerSpec) -> Result<Vec<String>, AgentError> {
     Ok(words)
 }
 
-/// The file to execute for the first word: beneath `data` if it is a relative path, from [`PATH`] if it is a name.
-pub(super) fn program(word: &str, data: &Path) -> PathBuf {
+/// The file to execute for the first word: beneath `data` if it is a relative path, from `path` if it is a name.
+pub(super) fn program(word: &str, data: &Path, path: &str) -> PathBuf {
     if word.contains('/') {
         return data.join(word);
     }
-    let in_path = PATH.split(':').map(|dir| Path::new(dir).join(word)).find(|file| is_executable(file));
+    let in_path = path.split(':').map(|dir| Path::new(dir).join(word)).find(|file| is_executable(file));
     in_path.unwrap_or_else(|| PathBuf::from(word))
 }
 
 /// Refuses a program that no start will find. One that comes with the server's files cannot be judged before them.
-pub(super) fn check_program(word: &str, data: &Path) -> Result<(), AgentError> {
-    let file = program(word, data);
+pub(super) fn check_program(word: &str, data: &Path, path: &str) -> Result<(), AgentError> {
+    let file = program(word, data, path);
     if file.starts_with(data) || is_executable(&file) {
         return Ok(());
     }
-    let hint = "install it on this node, or change the startup line";
-    Err(refuse(format!("the program {word} is not on this node: {hint}")))
+    Err(refuse(format!("the program {word} is not here (PATH is {path}): install it, or change the startup line")))
 }
 
-fn is_executable(file: &Path) -> bool {
+pub(super) fn is_executable(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
@@ -93,10 +92,12 @@ mod tests {
 
     #[test]
     fn a_program_is_found_in_the_path_or_beneath_the_data() {
-        assert_eq!(program("./game", Path::new("/d")), Path::new("/d/./game"));
-        assert_eq!(program("/opt/game", Path::new("/d")), Path::new("/opt/game"));
-        assert!(check_program("sh", Path::new("/d")).is_ok());
-        assert!(check_program("./game", Path::new("/d")).is_ok());
-        assert!(check_program("no-such-program-here", Path::new("/d")).is_err());
+        let data = Path::new("/d");
+        assert_eq!(program("./game", data, PATH), Path::new("/d/./game"));
+        assert_eq!(program("/opt/game", data, PATH), Path::new("/opt/game"));
+        assert!(check_program("sh", data, PATH).is_ok());
+        assert!(check_program("sh", data, "/nowhere").is_err());
+        assert!(check_program("./game", data, PATH).is_ok());
+        assert!(check_program("no-such-program-here", data, PATH).is_err());
     }
 }
