@@ -11,8 +11,6 @@ use tokio::sync::watch;
 pub(crate) struct ObjectsConfig {
     /// `bp-`: in front of a server's id it is the name of its namespace.
     pub(crate) namespace_prefix: String,
-    /// Where the orchestrator itself lives.
-    pub(crate) own_namespace: String,
     /// None: the cluster's default class.
     pub(crate) storage_class: Option<String>,
     /// `ReadWriteOnce` and its like.

@@ -25,6 +25,10 @@ pub(crate) const EXPIRES: &str = "badgerpanel.io/expires";
 pub(crate) const BYTES: &str = "badgerpanel.io/bytes";
 /// On a Deployment: fingerprint of what its pods are made from.
 pub(crate) const MADE_FROM: &str = "badgerpanel.io/made-from";
+/// On a Deployment: whether there is a service for players.
+pub(crate) const SERVED: &str = "badgerpanel.io/served";
+/// On a volume: what a pod for it is made from, so that a start needs nobody to bring it along.
+pub(crate) const SPEC: &str = "badgerpanel.io/spec";
 /// Name for people.
 pub(crate) const DISPLAY_NAME: &str = "badgerpanel.io/name";
 /// What a pod is for: `server` or `install`.

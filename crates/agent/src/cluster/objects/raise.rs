@@ -1,0 +1,246 @@
+//! A server is raised: what is missing of it is made, and then it is waited for.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
+use kube::api::Api;
+use model::agent_api::{AgentError, ErrorCode};
+use model::{ServerId, ServerSpec, TransferId};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::cause::{self, Seen, Verdict};
+use super::config::{Raise, Welcomed};
+use super::make::{self, Plan, service};
+use super::names::{self, EPOCH, GAME, MADE_FROM, RETAINED, SPEC, TRANSFER};
+use super::{Objects, api, attention, quantity, storage};
+
+/// What is there of a server already.
+pub(super) struct Standing {
+    pub(super) namespace: Option<Namespace>,
+    pub(super) deployment: Option<Deployment>,
+    pub(super) claim: Option<PersistentVolumeClaim>,
+}
+
+impl Standing {
+    /// Whose it is: none if it is not there, `Some(None)` if it is no transfer's.
+    pub(super) fn belongs_to(&self) -> Option<Option<TransferId>> {
+        let claim = self.claim.as_ref().map(transfer_of);
+        claim.or_else(|| self.deployment.as_ref().map(transfer_of))
+    }
+}
+
+pub(super) fn transfer_of<K: ResourceExt>(object: &K) -> Option<TransferId> {
+    object.labels().get(TRANSFER).and_then(|id| id.parse().ok())
+}
+
+impl Objects {
+    pub(super) async fn do_raise(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+        let welcomed = self.welcomed()?;
+        let server = raise.spec.id;
+        let standing = self.standing(server).await?;
+        let transfer = admit(raise, &standing)?;
+        let class = self.storage_class().await?;
+        let name = standing.claim.as_ref().map_or_else(|| names::claim(server, transfer), ResourceExt::name_any);
+        let plan = Plan { config: &self.config, welcomed: &welcomed, raise, transfer, claim: &name };
+        self.raise_namespace(&plan, &standing).await?;
+        self.raise_claim(&plan, &standing, &class).await?;
+        api::apply::<Secret>(&self.inside(server), &make::secret(&plan)).await?;
+        match service::players(&plan) {
+            Some(players) => drop(api::apply::<Service>(&self.inside(server), &players).await?),
+            None => api::delete(&self.inside::<Service>(server), GAME).await?,
+        }
+        self.raise_deployment(&plan, &standing).await?;
+        self.until_up(raise).await?;
+        self.set_epoch_of_pods(server, raise.epoch).await
+    }
+
+    pub(super) async fn do_recall(&self, server: ServerId) -> Result<Option<ServerSpec>, AgentError> {
+        let claim = self.claim(server).await?;
+        let Some(text) = claim.as_ref().and_then(|claim| claim.annotations().get(SPEC)) else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|error| {
+            let message = format!(
+                "the annotation {SPEC} on its volume claim was changed by hand: {error}; start it anew from the panel"
+            );
+            AgentError::new(ErrorCode::Conflict, message)
+        })
+    }
+
+    /// A launcher cannot check a permit before it knows who signs them.
+    pub(super) fn welcomed(&self) -> Result<Welcomed, AgentError> {
+        self.config.welcome.borrow().clone().ok_or_else(|| {
+            AgentError::new(
+                ErrorCode::Unreachable,
+                "the panel has not welcomed this orchestrator yet; it will be asked again",
+            )
+        })
+    }
+
+    pub(super) async fn standing(&self, server: ServerId) -> Result<Standing, AgentError> {
+        let space = self.space(server);
+        let namespace = api::get(&self.namespaces(), &space).await?;
+        let namespace = self.settled(namespace).await?;
+        if namespace.is_none() {
+            return Ok(Standing { namespace: None, deployment: None, claim: None });
+        }
+        let deployment = api::get(&self.inside(server), GAME).await?;
+        Ok(Standing { namespace, deployment, claim: self.claim(server).await? })
+    }
+
+    /// Nothing can be made in a namespace that is going; one that has gone can be made again.
+    async fn settled(&self, namespace: Option<Namespace>) -> Result<Option<Namespace>, AgentError> {
+        match namespace {
+            Some(going) if going.metadata.deletion_timestamp.is_some() => {
+                api::until_gone(&self.namespaces(), &going.name_any(), self.config.patience.gone).await?;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// The volume that is in use; those that are retained are not.
+    pub(super) async fn claim(&self, server: ServerId) -> Result<Option<PersistentVolumeClaim>, AgentError> {
+        let selector = format!("{},!{RETAINED}", names::of_server(server));
+        let mut claims = api::list(&self.inside::<PersistentVolumeClaim>(server), &selector).await?;
+        if claims.len() > 1 {
+            let names: Vec<String> = claims.iter().map(ResourceExt::name_any).collect();
+            return Err(AgentError::new(
+                ErrorCode::Conflict,
+                format!("it has several volumes ({}); remove the wrong ones with kubectl", names.join(", ")),
+            ));
+        }
+        Ok(claims.pop())
+    }
+
+    async fn raise_namespace(&self, plan: &Plan<'_>, standing: &Standing) -> Result<(), AgentError> {
+        let transfer = standing.namespace.as_ref().map_or(plan.transfer, transfer_of);
+        api::apply(&self.namespaces(), &make::namespace(plan, transfer)).await.map(drop)
+    }
+
+    /// A claim that exists keeps its class and mode, and grows where its class lets it.
+    async fn raise_claim(&self, plan: &Plan<'_>, standing: &Standing, class: &StorageClass) -> Result<(), AgentError> {
+        let claims = self.inside::<PersistentVolumeClaim>(plan.raise.spec.id);
+        let wanted_mb = quantity::volume_mb(plan.raise.spec.limits, plan.raise.bytes);
+        let Some(claim) = &standing.claim else {
+            return api::apply(&claims, &make::claim(plan, wanted_mb)).await.map(drop);
+        };
+        let labels = json!({EPOCH: plan.raise.epoch.0.to_string()});
+        let annotations = json!({SPEC: make::remembered(plan.raise.spec)});
+        let meta = json!({"metadata": {"labels": labels, "annotations": annotations}});
+        api::merge(&claims, plan.claim, &meta).await?;
+        if storage::size_mb(claim) >= wanted_mb || class.allow_volume_expansion != Some(true) {
+            return Ok(());
+        }
+        let size = json!({"spec": {"resources": {"requests": {"storage": quantity::mi(wanted_mb)}}}});
+        api::merge(&claims, plan.claim, &size).await.map(drop)
+    }
+
+    /// A pod that runs from the same template is left in peace.
+    async fn raise_deployment(&self, plan: &Plan<'_>, standing: &Standing) -> Result<(), AgentError> {
+        let deployments = self.inside::<Deployment>(plan.raise.spec.id);
+        if standing.deployment.as_ref().is_some_and(|deployment| suffices(deployment, plan)) {
+            let served = json!({names::SERVED: (!plan.raise.spec.allocations.is_empty()).to_string()});
+            let meta = json!({"labels": {EPOCH: plan.raise.epoch.0.to_string()}, "annotations": served});
+            return api::merge(&deployments, GAME, &json!({"metadata": meta})).await.map(drop);
+        }
+        api::apply(&deployments, &make::deployment(plan)).await.map(drop)
+    }
+
+    async fn until_up(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+        let patience = self.config.patience;
+        let deadline = Instant::now() + patience.raise;
+        let mut doubted_since = None;
+        loop {
+            let reason = match self.look(raise).await? {
+                Verdict::Up => return Ok(()),
+                Verdict::Refused(error) => return Err(error),
+                Verdict::Wait(reason) => {
+                    doubted_since = None;
+                    reason
+                }
+                Verdict::Doubt(error) => {
+                    if doubted_since.get_or_insert_with(Instant::now).elapsed() >= patience.doubt {
+                        return Err(self.explained(raise, error).await);
+                    }
+                    error.message
+                }
+            };
+            if Instant::now() >= deadline {
+                return Err(too_long(raise, &reason, patience.raise));
+            }
+            sleep(api::LOOK).await;
+        }
+    }
+
+    /// An API server that is away for a moment decides nothing.
+    async fn look(&self, raise: &Raise<'_>) -> Result<Verdict, AgentError> {
+        match self.seen(raise.spec.id).await {
+            Ok(seen) => Ok(cause::verdict(&seen, !raise.mover_only)),
+            Err(error) if error.code == ErrorCode::Unreachable => Ok(Verdict::Wait(error.message)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn seen(&self, server: ServerId) -> Result<Seen, AgentError> {
+        Ok(Seen {
+            deployment: api::get(&self.inside(server), GAME).await?,
+            pods: api::list(&self.inside::<Pod>(server), &names::pods_of(server)).await?,
+            claim: self.claim(server).await?,
+            events: api::list(&self.inside::<Event>(server), "").await?,
+        })
+    }
+
+    /// The scheduler says that memory is short, not how much of it there is.
+    async fn explained(&self, raise: &Raise<'_>, error: AgentError) -> AgentError {
+        if !error.message.contains("Insufficient") {
+            return error;
+        }
+        match self.nodes().await {
+            Ok(nodes) => {
+                AgentError::new(error.code, format!("{}; {}", error.message, nodes.shortage(raise, &self.config)))
+            }
+            Err(_) => error,
+        }
+    }
+
+    pub(super) fn namespaces(&self) -> Api<Namespace> {
+        Api::all(self.client.clone())
+    }
+}
+
+/// The transfer that everything of this raise belongs to.
+fn admit(raise: &Raise<'_>, standing: &Standing) -> Result<Option<TransferId>, AgentError> {
+    match (raise.transfer, standing.belongs_to()) {
+        (asked, None) => Ok(asked),
+        (None, Some(standing)) => Ok(standing),
+        (Some(asked), Some(Some(standing))) if asked == standing => Ok(Some(asked)),
+        (Some(_), Some(Some(other))) => Err(AgentError::new(
+            ErrorCode::Conflict,
+            format!("what transfer {other} brought of this server is still here; abort that transfer first"),
+        )),
+        (Some(_), Some(None)) => {
+            Err(AgentError::new(ErrorCode::Conflict, "this server is in this cluster already, and no transfer's"))
+        }
+    }
+}
+
+/// Whether what is applied already is what is asked for, or more, and nobody changed it by hand.
+fn suffices(deployment: &Deployment, plan: &Plan<'_>) -> bool {
+    let awake = deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(1);
+    let same = deployment.annotations().get(MADE_FROM) == Some(&make::made_from(plan));
+    let more = plan.raise.mover_only && has_game(deployment);
+    awake && (same || more) && attention::hands_on(&deployment.metadata).is_empty()
+}
+
+pub(super) fn has_game(deployment: &Deployment) -> bool {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    pod.is_some_and(|pod| pod.containers.iter().any(|container| container.name == GAME))
+}
+
+fn too_long(raise: &Raise<'_>, reason: &str, patience: std::time::Duration) -> AgentError {
+    AgentError::new(
+        ErrorCode::Internal,
+        format!("the pod of server {} does not run after {} s; last seen: {reason}", raise.spec.id, patience.as_secs()),
+    )
+}
