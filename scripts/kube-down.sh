@@ -10,15 +10,23 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/kube-lib.sh
 . "$here/kube-lib.sh"
 
-# Directories that had to be there for a node's own to be mounted over. Whoever has put something there keeps it.
+# Directories that had to be there for a node's own to be mounted over. Another checkout's clusters may have theirs mounted
+# there too, and would lose them: then it is for that one to remove them. Whoever has put something there keeps it.
 remove_mount_points() {
+  local other
   [ -s "$kube_state/made" ] || return 0
-  sort -ru "$kube_state/made" | xargs -r rmdir --ignore-fail-on-non-empty
+  other=$(find /tmp -maxdepth 1 -name 'bp-kube-*' ! -path "$kube_state" | head -n 1)
+  if [ -n "$other" ]; then
+    cat "$kube_state/made" >>"$other/made"
+  else
+    sort -ru "$kube_state/made" | xargs -r rmdir --ignore-fail-on-non-empty
+  fi
 }
 
 main() {
   [ $# -eq 0 ] || die "usage: kube-down.sh"
   need_root
+  one_at_a_time "$@"
   local name
   for name in "${KUBE_NODES[@]}"; do node_down "$name"; done
   bridge_down

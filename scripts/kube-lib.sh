@@ -17,6 +17,12 @@ kube_host=$kube_net.1
 
 need_root() { [ "$(id -u)" = 0 ] || die "it takes root: clusters have network namespaces and mounts"; }
 
+# one_at_a_time ARGUMENT…: goes on when no other run of this checkout brings clusters up or down. The lock is on a file that
+# is there anyway, and what is started does not inherit it.
+one_at_a_time() {
+  [ -n "${BADGER_KUBE_LOCKED:-}" ] || BADGER_KUBE_LOCKED=1 exec flock --close "$here/kube-lib.sh" "$here/$(basename "$0")" "$@"
+}
+
 need_kube_tools() {
   local tool
   for tool in containerd containerd-shim-runc-v2 ctr runc nft conntrack iptables ip openssl nsenter unshare setsid; do

@@ -58,6 +58,7 @@ cluster_up() {
 main() {
   [ $# -eq 0 ] || die "usage: kube-up.sh"
   need_root
+  one_at_a_time "$@"
   need_kube_tools
   local tools images name
   tools=$("$here/kube-tools.sh" kubernetes)
