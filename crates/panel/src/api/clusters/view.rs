@@ -120,7 +120,7 @@ impl ClusterEnrolment {
         let helm_command = format!(
             "helm upgrade --install badgerpanel-orchestrator ./badgerpanel-orchestrator --namespace badger-system \
              --create-namespace --set panelUrl={url} --set token={token} --set image.repository={repository} \
-             --set image.tag={tag}"
+             --set-string image.tag={tag}"
         );
         Self { token, expires_at, command, helm_command }
     }
