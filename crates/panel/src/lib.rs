@@ -21,6 +21,7 @@ mod install;
 pub mod link;
 pub mod migrate;
 pub mod permit;
+pub mod relay;
 mod run;
 mod serve;
 

@@ -43,12 +43,18 @@ impl PermitSigner {
     }
 
     /// What the source of a transfer shows at the target's door: 32 bytes, hex.
+    #[must_use]
+    pub fn ticket(&self, transfer: TransferId) -> String {
+        self.secret(transfer, "ticket")
+    }
+
+    /// A secret of a transfer for one `purpose`: 32 bytes, hex.
     ///
     /// Derived, not drawn: a panel that dies between telling the target and telling the source tells both the same
     /// after its restart, and no database or log ever holds it.
     #[must_use]
-    pub fn ticket(&self, transfer: TransferId) -> String {
-        let signature = self.key.sign(format!("badgerpanel ticket v1\n{transfer}\n").as_bytes());
+    pub fn secret(&self, transfer: TransferId, purpose: &str) -> String {
+        let signature = self.key.sign(format!("badgerpanel {purpose} v1\n{transfer}\n").as_bytes());
         HEXLOWER.encode(ring::digest::digest(&ring::digest::SHA256, signature.as_ref()).as_ref())
     }
 }

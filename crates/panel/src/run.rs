@@ -20,8 +20,9 @@ use crate::db::keys::{self, ApiKey};
 use crate::db::{Db, DbError, servers};
 use crate::events::Hub;
 use crate::link::{self, Link, Registry};
-use crate::migrate::Migrations;
+use crate::migrate::{Connected, Migrations};
 use crate::permit::PermitSigner;
+use crate::relay::Relays;
 use crate::config::DEFAULT_IMAGE;
 use crate::serve::serve;
 use crate::{Config, api, install};
@@ -111,8 +112,8 @@ fn assemble(
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
     };
-    let migrations =
-        Migrations::new(db.clone(), Arc::clone(&agents), Arc::clone(&clock), Arc::clone(&permits), Arc::clone(&events));
+    let world = Connected { agents: Arc::clone(&agents), events: Arc::clone(&events), relays: Relays::new(public_url) };
+    let migrations = Migrations::new(db.clone(), world, Arc::clone(&clock), Arc::clone(&permits));
     let app = App {
         db,
         agents,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::agent_api::{AgentError, Door, ErrorCode, Outcome, Reply, Request, Route, StepKey, TransferAction};
+use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request, Route, StepKey, TransferAction};
 use model::{CopyProgress, CopyReceipt, FreezePrediction, NodeId, ServerId, TransferId};
 use panel::agent::{Agents, CallError};
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::effects::{Done, error};
 use crate::fault::{Fault, Side, When};
+use crate::way::{Gate, kind};
 use crate::world::{Node, Order, State, Working, World};
 
 /// What one way of a message takes.
@@ -84,6 +85,8 @@ impl World {
             Some(Fault::Cancel) => self.order(Order::Cancel(key.transfer_id)),
             Some(Fault::Tamper) => self.state().tamper(node, server),
             Some(Fault::Stall) => self.state().stalled = true,
+            Some(Fault::CloseWay) => self.state().spoil_way(&action, Gate::Refused),
+            Some(Fault::ClogWay) => self.state().spoil_way(&action, Gate::Silent),
             _ => {}
         }
         let mut done = self.begin(node, key.clone(), server, action.clone());
@@ -202,12 +205,12 @@ impl World {
                 sleep(Duration::from_millis(500)).await;
                 self.state().prepare(node, id, server, ticket)
             }
-            TransferAction::Precopy { door, .. } => self.precopy(node, id, server, address(&door)).await,
+            TransferAction::Precopy { door, .. } => self.precopy(node, id, server, &door.route).await,
             TransferAction::StopSource { lease_ms } => {
                 sleep(Duration::from_millis(200)).await;
                 self.state().stop(node, server, Duration::from_millis(lease_ms))
             }
-            TransferAction::FinalCopy { door, .. } => self.final_copy(node, id, server, address(&door)).await,
+            TransferAction::FinalCopy { door, .. } => self.final_copy(node, id, server, &door.route).await,
             TransferAction::FenceSource => {
                 sleep(MOMENT).await;
                 self.state().fence(node, server)
@@ -222,7 +225,7 @@ impl World {
             }
             TransferAction::EndCopy => {
                 sleep(MOMENT).await;
-                Ok(Reply::Done)
+                self.state().end_copy(node, id)
             }
             TransferAction::StartTarget { permit, start } => {
                 sleep(MOMENT).await;
@@ -236,8 +239,15 @@ impl World {
                 sleep(MOMENT).await;
                 self.state().abort(node, id, server)
             }
-            TransferAction::ExpectTarget { .. } | TransferAction::DialSource { .. } => Ok(Reply::Done),
-            TransferAction::TryDoor { .. } => Ok(Reply::Reached { rtt_us: 100, bandwidth: 1 << 30 }),
+            TransferAction::ExpectTarget { rendezvous } => {
+                sleep(MOMENT).await;
+                self.state().expect_target(node, id, rendezvous)
+            }
+            TransferAction::DialSource { route } => {
+                sleep(MOMENT).await;
+                self.state().dial_source(node, id, route)
+            }
+            TransferAction::TryDoor { door } => self.try_door(node, id, &door.route).await,
             TransferAction::Audit { .. } => {
                 self.state().admit_players(id, server);
                 sleep(Duration::from_secs(1)).await;
@@ -252,19 +262,19 @@ impl World {
         }
     }
 
-    async fn precopy(&self, node: NodeId, id: TransferId, server: ServerId, door: &str) -> Done {
+    async fn precopy(&self, node: NodeId, id: TransferId, server: ServerId, route: &Route) -> Done {
         for round in 1..=4 {
-            self.progress(node, id, round).await;
+            self.progress(node, id, route, round).await;
             let mut state = self.state();
             let tree = state.copy(node, server)?.tree.clone();
-            state.deliver(door, id, tree, false)?;
+            state.deliver(node, route, id, tree, false)?;
         }
         let prediction = FreezePrediction { predicted_freeze_ms: 400, rounds: 4, bytes_live: 4096 };
         Ok(Reply::Precopied { prediction })
     }
 
-    async fn final_copy(&self, node: NodeId, id: TransferId, server: ServerId, door: &str) -> Done {
-        self.progress(node, id, 5).await;
+    async fn final_copy(&self, node: NodeId, id: TransferId, server: ServerId, route: &Route) -> Done {
+        self.progress(node, id, route, 5).await;
         let mut state = self.state();
         if state.copy(node, server)?.lease_lost {
             return Err(error(ErrorCode::LeaseLost, "it was started again"));
@@ -274,15 +284,16 @@ impl World {
         }
         let tree = state.copy(node, server)?.tree.clone();
         let (root_source, files) = (tree.root(), tree.len());
-        let root_target = state.deliver(door, id, tree, true)?;
+        let root_target = state.deliver(node, route, id, tree, true)?;
         let receipt = CopyReceipt { root_source, root_target, files, rounds: 5, ..CopyReceipt::default() };
         Ok(Reply::Copied { receipt })
     }
 
-    async fn progress(&self, node: NodeId, id: TransferId, round: u32) {
+    async fn progress(&self, node: NodeId, id: TransferId, route: &Route, round: u32) {
         for part in 1..=3_u64 {
             sleep(Duration::from_millis(150)).await;
-            if self.state().stalled {
+            let stuck = self.state().stalled || self.state().is_swallowed(route);
+            if stuck {
                 std::future::pending::<()>().await;
             }
             let bytes_sent = u64::from(round) * 1000 + part;
@@ -317,6 +328,13 @@ impl State {
         }
     }
 
+    /// The way of this copy is not what it was when it was tried.
+    fn spoil_way(&mut self, action: &TransferAction, gate: Gate) {
+        if let TransferAction::Precopy { door, .. } | TransferAction::FinalCopy { door, .. } = action {
+            self.ways.set(kind(&door.route), gate);
+        }
+    }
+
     fn fault_for(&mut self, node: NodeId, key: &StepKey, action: &TransferAction) -> Option<Fault> {
         let (number, side) = (self.requests, side_of(action));
         self.requests += 1;
@@ -345,6 +363,7 @@ fn side_of(action: &TransferAction) -> Side {
         TransferAction::PrepareTarget { .. }
         | TransferAction::StartTarget { .. }
         | TransferAction::CheckHealth { .. }
+        | TransferAction::DialSource { .. }
         | TransferAction::AbortTarget => Side::Target,
         _ => Side::Source,
     }
@@ -356,11 +375,4 @@ fn describe(fault: Option<Fault>) -> String {
 
 fn refuse(code: ErrorCode, message: &str) -> CallError {
     CallError::Refused(error(code, message))
-}
-
-/// Where the fakes deliver to; how the bytes would get there makes no difference to them.
-fn address(door: &Door) -> &str {
-    match &door.route {
-        Route::Direct { address } | Route::Reverse { address, .. } | Route::Relay { url: address } => address,
-    }
 }

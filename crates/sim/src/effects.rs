@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use model::agent_api::{AgentError, ErrorCode, Reply};
+use model::agent_api::{AgentError, ErrorCode, Reply, Route};
 use model::{Epoch, NodeId, Permit, ServerId, TransferId};
 use tokio::time::Instant;
 
 use crate::Tree;
+use crate::way::Gate;
 use crate::world::{Copy, Lease, Node, Staging, State, Stopped};
 
 pub(crate) type Done = Result<Reply, AgentError>;
@@ -47,39 +48,30 @@ impl State {
     }
 
     pub(crate) fn prepare(&mut self, node: NodeId, id: TransferId, server: ServerId, ticket: String) -> Done {
-        let address = node.to_string();
+        let address = (self.ways.direct != Gate::Absent).then(|| node.to_string());
         let here = self.here_mut(node)?;
         if here.servers.contains_key(&server) {
             return Err(error(ErrorCode::Conflict, "the server is here already"));
         }
         let staging = here.staging.entry(id).or_default();
         (staging.ticket, staging.server) = (ticket, Some(server));
-        Ok(Reply::TargetReady {
-            fingerprint: address.clone(),
-            address: Some(address),
-            owner: None,
-            player_address: None,
-        })
+        Ok(Reply::TargetReady { fingerprint: node.to_string(), address, owner: None, player_address: None })
     }
 
-    /// Puts a tree into the staging behind `door` and answers the root that its disk gives back.
+    /// Puts a tree into the staging at the end of `route` and answers the root that its disk gives back.
     pub(crate) fn deliver(
         &mut self,
-        door: &str,
+        from: NodeId,
+        route: &Route,
         id: TransferId,
         mut tree: Tree,
         last: bool,
     ) -> Result<String, AgentError> {
-        let unreachable = || error(ErrorCode::Unreachable, "the target does not answer");
         if last && std::mem::take(&mut self.corrupt_next) {
             tree.corrupt();
         }
-        let target = self.nodes.iter_mut().find(|(node, _)| node.to_string() == door);
-        let (_, target) = target.ok_or_else(unreachable)?;
-        if !target.online {
-            return Err(unreachable());
-        }
-        let staging = target.staging.get_mut(&id).ok_or_else(unreachable)?;
+        let target = self.reach(from, id, route)?;
+        let staging = self.here_mut(target)?.staging.entry(id).or_default();
         let root = tree.root();
         *staging = Staging { tree, complete: last, ..staging.clone() };
         Ok(root)
@@ -156,6 +148,7 @@ impl State {
             };
             here.servers.insert(server, copy);
             here.staging.remove(&id);
+            here.dials.remove(&id);
         }
         let copy = self.copy_mut(node, server)?;
         if start && copy.running.is_none() {
@@ -181,6 +174,8 @@ impl State {
         let here = self.here_mut(node)?;
         here.aborted.push(id);
         here.staging.remove(&id);
+        here.dials.remove(&id);
+        here.expected.remove(&id);
         if here.servers.get(&server).is_some_and(|copy| copy.brought_by == Some(id)) {
             here.servers.remove(&server);
         }
@@ -189,6 +184,7 @@ impl State {
 
     pub(crate) fn retain(&mut self, node: NodeId, id: TransferId, server: ServerId) -> Done {
         let here = self.here_mut(node)?;
+        here.expected.remove(&id);
         if let Some(copy) = here.servers.remove(&server) {
             here.retained.insert(id, copy.tree);
         }

@@ -39,6 +39,10 @@ pub enum Fault {
     Tamper,
     /// The copy stops making progress, for ever.
     Stall,
+    /// The way that the copy takes is closed from now on.
+    CloseWay,
+    /// The way that the copy takes swallows everything from now on.
+    ClogWay,
 }
 
 /// Which agent, relative to the transfer.

@@ -19,6 +19,7 @@ mod rows;
 mod scene;
 mod time;
 mod tree;
+mod way;
 mod world;
 
 pub use fault::{Fault, Planned, Side, When};
@@ -26,4 +27,5 @@ pub use random::Random;
 pub use scene::{End, Scene, Setup};
 pub use time::{Accesses, Moment, SimClock, flow};
 pub use tree::Tree;
+pub use way::{Gate, Ways};
 pub use world::World;

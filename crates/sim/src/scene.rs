@@ -10,8 +10,9 @@ use panel::db::servers::server_get;
 use panel::db::transfers::{Transfer, owed_list, transfer_get};
 use panel::db::{Db, DbError};
 use panel::events::Hub;
-use panel::migrate::{Migrations, StartRequest};
+use panel::migrate::{Connected, Migrations, StartRequest};
 use panel::permit::PermitSigner;
+use panel::relay::Relays;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,6 +20,7 @@ use crate::fault::Planned;
 use crate::rows::write_rows;
 use crate::time::{Accesses, Moment, SimClock};
 use crate::tree::Tree;
+use crate::way::Ways;
 use crate::world::{Copy, Node, Order, World};
 
 /// Longer than any patience in the panel.
@@ -32,6 +34,8 @@ pub struct Setup {
     pub running: bool,
     /// What the caller chooses.
     pub options: Options,
+    /// The ways between the two nodes.
+    pub ways: Ways,
     /// What goes wrong.
     pub faults: Vec<Planned>,
     /// The panel dies while the database works, counted from the start of the transfer.
@@ -40,7 +44,7 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { running: true, options: Options::default(), faults: vec![], crash_at: None }
+        Self { running: true, options: Options::default(), ways: Ways::default(), faults: vec![], crash_at: None }
     }
 }
 
@@ -58,6 +62,7 @@ pub struct Scene {
     allocations: [AllocationId; 2],
     setup: Setup,
     accesses: Accesses,
+    relays_left: usize,
 }
 
 /// How a scene ended.
@@ -112,6 +117,7 @@ impl Scene {
             let mut state = world.state();
             state.acknowledged.insert(server, 20);
             state.faults.clone_from(&setup.faults);
+            state.ways = setup.ways;
             let first = Node { online: true, servers: BTreeMap::from([(server, copy)]), ..Node::default() };
             state.nodes.insert(source, first);
             state.nodes.insert(target, Node { online: true, ..Node::default() });
@@ -130,6 +136,7 @@ impl Scene {
             server,
             allocations,
             setup,
+            relays_left: 0,
         })
     }
 
@@ -186,8 +193,10 @@ impl Scene {
     /// A panel begins: with what is on record, and nothing else.
     async fn revive(&mut self) -> Result<Arc<Migrations>, DbError> {
         let agents = Arc::new(self.world.clone());
-        let (clock, permits, hub) = (self.clock.clone(), self.permits.clone(), self.world.hub.clone());
-        let panel = Migrations::new(self.db.clone(), agents, clock, permits, hub);
+        let relays = Relays::new("https://panel.example");
+        self.world.state().relay_by(&relays);
+        let connected = Connected { agents, events: self.world.hub.clone(), relays };
+        let panel = Migrations::new(self.db.clone(), connected, self.clock.clone(), self.permits.clone());
         panel.resume().await?;
         self.panel = Some(panel.clone());
         Ok(panel)
@@ -236,6 +245,7 @@ impl Scene {
             }
         }
         if let Some(panel) = self.panel.take() {
+            self.relays_left = panel.relays().count();
             panel.shut_down().await;
         }
         self.transfer(transfer.id).await
@@ -278,6 +288,9 @@ impl Scene {
         demand(from.reserved_by.is_none() && to.reserved_by.is_none(), "I9: a reservation is left");
         demand(state.nodes.values().all(|node| node.staging.is_empty()), "I9: staging is left");
         demand(state.nodes.values().all(|node| node.working.is_empty()), "I9: something is still at work");
+        demand(state.nodes.values().all(|node| node.expected.is_empty()), "I9: a rendezvous is left");
+        demand(state.nodes.values().all(|node| node.dials.is_empty()), "I9: somebody dials still");
+        demand(self.relays_left == 0, "I9: a relay is open");
         let (mine, free) = if completed { (&to, &from) } else { (&from, &to) };
         demand(mine.server_id == Some(self.server) && mine.is_primary, "I4: the address is not the server's");
         demand(free.is_free(), "I9: the other address is not free");

@@ -7,15 +7,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::agent_api::{Outcome, StepKey};
+use model::agent_api::{Outcome, Route, StepKey};
 use model::{Epoch, NodeId, ServerId, TransferId};
 use panel::events::Hub;
+use panel::relay::Relays;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::fault::Planned;
 use crate::tree::Tree;
+use crate::way::Ways;
 
 /// How often games write and leases are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -51,6 +53,10 @@ pub(crate) struct State {
     pub(crate) broken: Vec<String>,
     pub(crate) history: Vec<String>,
     pub(crate) stalled: bool,
+    /// The ways between the nodes.
+    pub(crate) ways: Ways,
+    /// Those of the panel that lives now, or lived last.
+    pub(crate) relays: Option<Arc<Relays>>,
     pub(crate) corrupt_next: bool,
 }
 
@@ -64,8 +70,12 @@ pub(crate) struct Node {
     /// Durable: survives the agent.
     pub(crate) records: HashMap<StepKey, Outcome>,
     pub(crate) aborted: Vec<TransferId>,
+    /// Where a target dials.
+    pub(crate) dials: BTreeMap<TransferId, Route>,
     /// Not durable: ends with the agent.
     pub(crate) working: HashMap<StepKey, Working>,
+    /// Whom a source expects, by what they will show.
+    pub(crate) expected: BTreeMap<TransferId, String>,
     pub(crate) life: u64,
 }
 
@@ -141,6 +151,7 @@ impl World {
         let Some(dead) = state.nodes.get_mut(&node) else { return };
         dead.online = false;
         dead.life += 1;
+        dead.expected.clear();
         let working: Vec<Working> = dead.working.drain().map(|(_, working)| working).collect();
         drop(state);
         for working in &working {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::Stage;
 use model::agent_api::ErrorCode;
 use model::{Mode, Options, StartAfter, TransferState};
-use sim::{Fault, Moment, Planned, Random, Setup};
+use sim::{Fault, Gate, Moment, Planned, Random, Setup, Ways};
 
 const AWAY_S: [u64; 6] = [0, 1, 3, 14, 25, 400];
 
@@ -39,10 +39,20 @@ fn setup(seed: u64) -> Setup {
         ..Options::default()
     };
     let running = random.below(5) > 0;
-    let faults = (0..=random.below(5)).map(|_| Planned::nth(random.below(22), fault(&mut random))).collect();
+    let faults = (0..=random.below(5)).map(|_| Planned::nth(random.below(26), fault(&mut random))).collect();
     let moment = Moment { stretch: 1 + random.below(35), turn: 1 + random.below(200) };
     let crash_at = (random.below(3) == 0).then_some(moment);
-    Setup { running, options, faults, crash_at }
+    // At most two of them closed: with none open there is nothing to see.
+    let mut ways = Ways::default();
+    for _ in 0..random.below(3) {
+        let gate = *random.pick(&[Gate::Refused, Gate::Silent, Gate::Absent]);
+        match random.below(3) {
+            0 => ways.direct = gate,
+            1 => ways.reverse = gate,
+            _ => ways.relay = gate,
+        }
+    }
+    Setup { running, options, ways, faults, crash_at }
 }
 
 fn seeds() -> std::ops::Range<u64> {

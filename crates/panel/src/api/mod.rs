@@ -19,6 +19,7 @@ mod keys;
 mod nodes;
 pub mod openapi;
 mod power;
+mod relay;
 mod servers;
 pub mod transfers;
 mod views;
@@ -49,6 +50,7 @@ pub fn router(app: App) -> Router {
         .merge(servers::routes())
         .merge(power::routes())
         .merge(transfers::routes())
+        .merge(relay::routes())
         .merge(flags::routes())
         .merge(keys::routes())
         .merge(openapi::routes());

@@ -6,7 +6,7 @@
 //!    │       ▼
 //!    └── wait for the agent ── too long ──► agent_offline (nothing was ever sent) or agent_lost
 //!
-//!   beside it: a bound for short commands, the watchdog for copies ("no progress for so long")
+//!   beside it: a bound for short commands, a shorter one for tries, the watchdog for copies ("no progress for so long")
 //! ```
 //!
 //! The same key is asked again after a lost connection, after a crash of the panel, and when the answer is late: the
@@ -20,12 +20,15 @@ use saga::{Call, Cause, Failure};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Move;
+use super::place::Place;
 use crate::agent::CallError;
 
 /// Nothing was sent: the agent cannot have done anything.
 pub(super) const AGENT_OFFLINE: &str = "agent_offline";
 /// Something was sent: the agent may have done it.
 pub(super) const AGENT_LOST: &str = "agent_lost";
+/// One agent cannot reach the other.
+pub(super) const UNREACHABLE: &str = "agents_unreachable";
 /// The watchdog's word.
 pub(super) const NO_PROGRESS: &str = "no_progress";
 
@@ -48,6 +51,8 @@ pub(super) struct Patience {
 pub(super) enum Answer {
     /// The command is short.
     Within(Duration),
+    /// The command is a try: no answer by then is a no.
+    AtOnce(Duration),
     /// It takes as long as it takes, but the copy must get on: longest time without progress.
     WhileProgress(Duration),
 }
@@ -79,12 +84,14 @@ impl Move {
                 Ok(asked) => asked,
                 Err(_) => Err(Trouble::Gone(self.gone(node, true))),
             },
+            // Each try is bounded, and so is how often it is repeated: by how long the agent may be away.
+            Answer::AtOnce(_) => asking.await,
             Answer::WhileProgress(longest) => tokio::select! {
                 asked = asking => asked,
                 () = self.stalled(longest) => Err(Trouble::Stalled(longest)),
             },
         };
-        asked.map_err(|trouble| self.judge(trouble, node, patience.direction))
+        asked.map_err(|trouble| judge(trouble, self.place(node), patience.direction))
     }
 
     async fn ask_until_answered(
@@ -98,7 +105,10 @@ impl Move {
         let mut away_since = None;
         loop {
             let began = Instant::now();
-            match self.call_once(node, request.clone(), patience.answer).await {
+            let Some(called) = self.call_once(node, request.clone(), patience.answer).await else {
+                return Err(Trouble::Late(began.elapsed()));
+            };
+            match called {
                 Ok(reply) => return Ok(reply),
                 Err(CallError::Refused(error)) => return Err(Trouble::Refused(error)),
                 Err(CallError::Offline) => {}
@@ -115,12 +125,13 @@ impl Move {
         }
     }
 
-    /// One call. An answer that is late is as good as lost: asking again joins what still runs.
-    async fn call_once(&self, node: NodeId, request: Request, answer: Answer) -> Result<Reply, CallError> {
+    /// One call. An answer that is late is as good as lost (asking again joins what still runs), or none.
+    async fn call_once(&self, node: NodeId, request: Request, answer: Answer) -> Option<Result<Reply, CallError>> {
         let call = self.agents.call(node, request);
         match answer {
-            Answer::Within(bound) => timeout(bound, call).await.unwrap_or(Err(CallError::Lost)),
-            Answer::WhileProgress(_) => call.await,
+            Answer::Within(bound) => Some(timeout(bound, call).await.unwrap_or(Err(CallError::Lost))),
+            Answer::AtOnce(bound) => timeout(bound, call).await.ok(),
+            Answer::WhileProgress(_) => Some(call.await),
         }
     }
 
@@ -136,49 +147,57 @@ impl Move {
     }
 
     fn key(&self, call: &Call<'_>, step: &str) -> StepKey {
-        let step = match call.attempt() {
-            1 => step.to_owned(),
-            attempt => format!("{step}#{attempt}"),
-        };
-        StepKey { transfer_id: self.transfer.id, step, epoch: self.transfer.epoch }
+        StepKey { transfer_id: self.transfer.id, step: key_step(call, step), epoch: self.transfer.epoch }
     }
 
     fn gone(&self, node: NodeId, sent: bool) -> Cause {
-        let name = self.name_of(node);
+        let place = self.place(node);
         if sent {
-            let message = format!("The connection to the agent of node {name} was lost and did not come back in time.");
+            let message = format!("The connection to {} was lost and did not come back in time.", place.agent());
             Cause::new(AGENT_LOST, message)
         } else {
-            let message = format!("The agent of node {name} is not connected. Start its daemon and try again.");
-            Cause::new(AGENT_OFFLINE, message)
+            Cause::new(AGENT_OFFLINE, place.offline())
         }
     }
+}
 
-    fn judge(&self, trouble: Trouble, node: NodeId, direction: Direction) -> Failure {
-        match (trouble, direction) {
-            (Trouble::Gone(cause), Direction::Forward) => Failure::Undo(cause),
-            (Trouble::Gone(cause), Direction::Onward) => Failure::Retry(cause),
-            (Trouble::Stalled(longest), _) => {
-                let message = format!(
-                    "The copy made no progress for {} s. Check the network between the nodes and their disks.",
-                    longest.as_secs()
-                );
-                Failure::Undo(Cause::new(NO_PROGRESS, message))
-            }
-            (Trouble::Refused(error), direction) => refused(&error, self.name_of(node), direction),
+fn judge(trouble: Trouble, place: &Place, direction: Direction) -> Failure {
+    match (trouble, direction) {
+        (Trouble::Gone(cause), Direction::Forward) => Failure::Undo(cause),
+        (Trouble::Gone(cause), Direction::Onward) => Failure::Retry(cause),
+        (Trouble::Late(bound), _) => {
+            let message = format!("{place} did not answer within {} s", bound.as_secs());
+            Failure::Retry(Cause::new(UNREACHABLE, message))
         }
+        (Trouble::Stalled(longest), _) => {
+            let message = format!(
+                "The copy made no progress for {} s. Check the network between source and target and their disks.",
+                longest.as_secs()
+            );
+            Failure::Undo(Cause::new(NO_PROGRESS, message))
+        }
+        (Trouble::Refused(error), direction) => refused(&error, place, direction),
     }
 }
 
 enum Trouble {
     Gone(Cause),
+    Late(Duration),
     Stalled(Duration),
     Refused(AgentError),
 }
 
+/// The name of a step's attempt in keys.
+pub(super) fn key_step(call: &Call<'_>, step: &str) -> String {
+    match call.attempt() {
+        1 => step.to_owned(),
+        attempt => format!("{step}#{attempt}"),
+    }
+}
+
 /// What an agent's error means for the saga.
-fn refused(error: &AgentError, node: &str, direction: Direction) -> Failure {
-    let cause = Cause::new(code(error.code), format!("node {node}: {}", error.message));
+fn refused(error: &AgentError, place: &Place, direction: Direction) -> Failure {
+    let cause = Cause::new(code(error.code), format!("{place}: {}", error.message));
     match (error.code, direction) {
         (ErrorCode::Unreachable | ErrorCode::Internal, Direction::Forward) => Failure::Retry(cause),
         (_, Direction::Forward) => Failure::Undo(cause),
@@ -204,7 +223,7 @@ fn code(code: ErrorCode) -> &'static str {
         ErrorCode::WillNotStop => "will_not_stop",
         ErrorCode::LeaseLost => "lease_lost",
         ErrorCode::CannotCarry => "cannot_carry",
-        ErrorCode::Unreachable => "agents_unreachable",
+        ErrorCode::Unreachable => UNREACHABLE,
         ErrorCode::RootsDiffer => "roots_differ",
         ErrorCode::DoesNotConverge => "does_not_converge",
         ErrorCode::Unhealthy => "unhealthy",
@@ -224,7 +243,9 @@ mod tests {
 
     #[test]
     fn before_the_pivot_only_what_time_may_help_is_tried_again() {
-        let retried = |code| matches!(refused(&AgentError::new(code, ""), "n", Direction::Forward), Failure::Retry(_));
+        let retried = |code| {
+            matches!(refused(&AgentError::new(code, ""), &Place::default(), Direction::Forward), Failure::Retry(_))
+        };
         for code in [ErrorCode::Unreachable, ErrorCode::Internal] {
             assert!(retried(code), "{code:?}");
         }
@@ -236,7 +257,7 @@ mod tests {
     #[test]
     fn where_there_is_only_one_way_nothing_is_given_up() {
         for code in [ErrorCode::Internal, ErrorCode::Conflict, ErrorCode::NotFound, ErrorCode::Unknown] {
-            let failure = refused(&AgentError::new(code, ""), "n", Direction::Onward);
+            let failure = refused(&AgentError::new(code, ""), &Place::default(), Direction::Onward);
             assert!(matches!(failure, Failure::Retry(_)), "{code:?}");
         }
     }

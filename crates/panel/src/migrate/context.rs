@@ -7,11 +7,14 @@ use model::{Clock, Epoch, NodeId, Timestamp};
 use saga::{Cause, Failure};
 
 use super::ask::{Answer, Direction, Patience};
+use super::place::Place;
+use super::standing::Standing;
 use crate::agent::Agents;
 use crate::db::transfers::Transfer;
 use crate::db::{Db, DbError};
 use crate::events::{Following, Hub};
 use crate::permit::PermitSigner;
+use crate::relay::Relays;
 
 /// The migration of one server, while it is driven.
 pub struct Move {
@@ -23,8 +26,11 @@ pub struct Move {
     pub(super) pace: Pace,
     /// As it was accepted; only its fixed parts are looked at.
     pub(super) transfer: Transfer,
-    pub(super) source_name: String,
-    pub(super) target_name: String,
+    pub(super) from: Place,
+    pub(super) to: Place,
+    pub(super) relays: Arc<Relays>,
+    /// The way that the copy takes, as far as this life of the panel knows.
+    pub(super) standing: Standing,
     pub(super) following: Following,
 }
 
@@ -43,8 +49,13 @@ pub struct Pace {
     pub stalled: Duration,
     /// The same while it is stopped.
     pub stalled_frozen: Duration,
-    /// For everything that a target must have: image, container, directories.
+    /// For everything that a target must have: image, container, directories; on a cluster a pod, which may wait for a
+    /// machine to be added.
     pub prepare: Duration,
+    /// For a target to take everything back: a pod is given its time to end.
+    pub clear: Duration,
+    /// For each word and each try of one way of a copy.
+    pub door: Duration,
     /// How often both agents hear from us while the game is stopped.
     pub ping: Duration,
     /// For how long the source stays stopped without a word from us.
@@ -69,6 +80,8 @@ impl Default for Pace {
             stalled: Duration::from_mins(5),
             stalled_frozen: Duration::from_mins(1),
             prepare: Duration::from_mins(15),
+            clear: Duration::from_mins(3),
+            door: Duration::from_secs(6),
             ping: Duration::from_secs(5),
             lease: Duration::from_secs(20),
             boot: Duration::from_mins(5),
@@ -88,8 +101,8 @@ impl Move {
         self.transfer.target_node_id
     }
 
-    pub(super) fn name_of(&self, node: NodeId) -> &str {
-        if node == self.source() { &self.source_name } else { &self.target_name }
+    pub(super) fn place(&self, node: NodeId) -> &Place {
+        if node == self.source() { &self.from } else { &self.to }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -140,6 +153,11 @@ impl Move {
 }
 
 impl Patience {
+    /// Late is never: the answer is of use within `bound` only.
+    pub(super) fn at_once(self, bound: Duration) -> Self {
+        Self { answer: Answer::AtOnce(bound), ..self }
+    }
+
     pub(super) fn within(self, bound: Duration) -> Self {
         Self { answer: Answer::Within(bound), ..self }
     }

@@ -99,11 +99,12 @@ impl Driver {
         let row = transfers::transfer_get(&mut tx, self.it.transfer.id).await?;
         let body = json!({
             "state": state, "stage": row.stage, "failure": row.failure, "freeze_ms": row.freeze_ms,
-            "boot_ms": row.boot_ms, "receipt": row.receipt,
+            "boot_ms": row.boot_ms, "receipt": row.receipt, "path": row.path,
         });
         let news = if first { Some(self.keep(&mut tx, "end", body).await?) } else { None };
         tx.commit().await?;
-        tracing::info!(transfer = %id, ?state, ?failure, "transfer ended");
+        let path = row.path.as_ref().and_then(|path| path.kind);
+        tracing::info!(transfer = %id, ?state, ?failure, ?path, "transfer ended");
         if let Some(news) = news {
             self.it.events.tell(news);
         }
@@ -247,6 +248,9 @@ fn ran(log: &Log) -> bool {
 #[async_trait]
 impl Watcher for Driver {
     async fn recorded(&self, log: &Log, event: Option<&Event>) {
+        if event.is_none() {
+            self.it.reopen(log);
+        }
         self.frozen.send_replace(status::is_frozen(log));
         if matches!(event, Some(Event::Done { step, .. }) if step == "precopy" || step == "final_copy") {
             // Before the stage ends, so that whoever shows it ends with its last numbers.

@@ -19,7 +19,9 @@ mod context;
 mod driver;
 mod facts;
 pub mod preflight;
+mod place;
 mod requests;
+mod standing;
 mod status;
 mod steps;
 mod tidy;
@@ -42,7 +44,21 @@ use crate::db::transfers::{self, Transfer};
 use crate::db::{Db, DbError, nodes};
 use crate::events::Hub;
 use crate::permit::PermitSigner;
+use crate::relay::Relays;
 use driver::Driver;
+use place::Place;
+use standing::Standing;
+
+/// What migrations reach the world by.
+#[derive(Clone)]
+pub struct Connected {
+    /// The agents.
+    pub agents: Arc<dyn Agents>,
+    /// Where progress goes to be seen.
+    pub events: Arc<Hub>,
+    /// Where agents meet that cannot dial each other.
+    pub relays: Arc<Relays>,
+}
 
 /// The migrations that run.
 pub struct Migrations {
@@ -51,6 +67,7 @@ pub struct Migrations {
     clock: Arc<dyn Clock>,
     permits: Arc<PermitSigner>,
     events: Arc<Hub>,
+    relays: Arc<Relays>,
     pace: Pace,
     driven: Mutex<HashMap<TransferId, Cancel>>,
     tasks: TaskTracker,
@@ -59,16 +76,17 @@ pub struct Migrations {
 
 impl Migrations {
     /// None run yet; see [`Migrations::resume`].
-    pub fn new(
-        db: Db,
-        agents: Arc<dyn Agents>,
-        clock: Arc<dyn Clock>,
-        permits: Arc<PermitSigner>,
-        events: Arc<Hub>,
-    ) -> Arc<Self> {
+    pub fn new(db: Db, world: Connected, clock: Arc<dyn Clock>, permits: Arc<PermitSigner>) -> Arc<Self> {
+        let Connected { agents, events, relays } = world;
         let (driven, tasks, shutdown) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
         let pace = Pace::default();
-        Arc::new(Self { db, agents, clock, permits, events, pace, driven, tasks, shutdown })
+        Arc::new(Self { db, agents, clock, permits, events, relays, pace, driven, tasks, shutdown })
+    }
+
+    /// Where agents meet that cannot dial each other.
+    #[must_use]
+    pub fn relays(&self) -> &Arc<Relays> {
+        &self.relays
     }
 
     /// Goes on with every transfer that is not over. Called once, before the first request is answered.
@@ -123,14 +141,16 @@ impl Migrations {
         let mut conn = self.db.acquire().await?;
         let (source, target) = (transfer.source_node_id, transfer.target_node_id);
         Ok(Move {
-            source_name: nodes::node_get(&mut conn, source).await?.name,
-            target_name: nodes::node_get(&mut conn, target).await?.name,
+            from: Place::of(&nodes::node_get(&mut conn, source).await?),
+            to: Place::of(&nodes::node_get(&mut conn, target).await?),
             following: self.events.follow(transfer.id, source, target),
             db: self.db.clone(),
             agents: self.agents.clone(),
             clock: self.clock.clone(),
             permits: self.permits.clone(),
             events: self.events.clone(),
+            relays: self.relays.clone(),
+            standing: Standing::default(),
             pace: self.pace,
             transfer,
         })

@@ -37,7 +37,7 @@ impl Migrations {
     async fn tidy_up(&self, debt: &Owed) -> bool {
         let key = StepKey { transfer_id: debt.transfer_id, step: "undo_prepare_target".to_owned(), epoch: debt.epoch };
         let request = Request::Transfer { key, server_id: debt.server_id, action: TransferAction::AbortTarget };
-        match timeout(self.pace.answer, self.agents.call(debt.node_id, request)).await {
+        match timeout(self.pace.clear, self.agents.call(debt.node_id, request)).await {
             Ok(Ok(_)) => true,
             Ok(Err(CallError::Refused(error))) => error.code == ErrorCode::NotFound,
             Ok(Err(CallError::Offline | CallError::Lost)) | Err(_) => false,

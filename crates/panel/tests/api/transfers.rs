@@ -28,6 +28,7 @@ fn well(action: &TransferAction) -> Reply {
             owner: None,
             player_address: None,
         },
+        TransferAction::TryDoor { .. } => Reply::Reached { rtt_us: 100, bandwidth: 1 << 30 },
         TransferAction::Precopy { .. } => Reply::Precopied { prediction: FreezePrediction::default() },
         TransferAction::StopSource { .. } => Reply::Stopped { was_running: true, ago_ms: 5 },
         TransferAction::FinalCopy { .. } => Reply::Copied { receipt: receipt() },
@@ -257,7 +258,8 @@ async fn a_cancel_takes_everything_back() {
     assert_eq!((&answer["cancel_requested"], &answer["id"]), (&json!(true), &json!(id)));
     let end = until_state(&two.panel, &id, "rolled_back").await;
     assert_eq!((&end["failure"]["code"], &end["failure"]["step"]), (&json!("cancelled"), &json!("precopy")));
-    assert_eq!(actions(&two.source), ["prepare_target", "precopy", "undo_precopy"], "it was never stopped");
+    let asked = ["prepare_target", "prepare_target.direct.try", "precopy", "undo_precopy"];
+    assert_eq!(actions(&two.source), asked, "it was never stopped");
     assert_eq!(actions(&two.target), ["prepare_target", "undo_prepare_target"]);
     two.panel.post(&cancel, &json!({})).await.error(409, "transfer_finished");
     two.panel.delete(&format!("{}/retained", at(&id))).await.error(409, "nothing_retained");

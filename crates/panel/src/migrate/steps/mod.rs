@@ -7,6 +7,7 @@
 
 mod copy;
 mod freeze;
+mod ladder;
 mod lock;
 mod outputs;
 mod prepare;
@@ -14,10 +15,12 @@ mod reserve;
 mod retire;
 mod start;
 mod switch;
+mod walk;
 
 use saga::{Executor, Step};
 
 use super::Move;
+pub(in crate::migrate) use ladder::Way;
 
 /// The first step past the pivot: `audit`.
 const PIVOT: usize = 10;

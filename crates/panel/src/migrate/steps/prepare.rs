@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use model::ServerSpec;
 use model::agent_api::{Reply, TransferAction};
-use saga::{Call, Cause, Failure, Step};
+use saga::{Call, Cause, Failure, Phase, Step};
 use serde_json::Value;
 
+use super::ladder::{Goal, final_word};
 use super::outputs::{Prepared, to_output};
 use crate::db::transfers::{Owed, owed_insert};
-use crate::db::{DbError, allocations, nodes, servers};
+use crate::db::{DbError, allocations, servers};
 use crate::egg;
 use crate::migrate::Move;
 use crate::migrate::ask::{AGENT_LOST, AGENT_OFFLINE, unexpected};
 use crate::migrate::context::db_failure;
 
-/// Looks at the source, then has the target make room, image, container and staging for what was seen.
+/// Looks at the source, has the target make room, image, container and staging for what was seen, and finds a way there.
 pub(super) struct PrepareTarget;
 
 #[async_trait]
@@ -24,70 +25,89 @@ impl Step<Move> for PrepareTarget {
     }
 
     async fn run(&self, it: &Move, call: &Call<'_>) -> Result<Value, Failure> {
-        let about = it.load_about().await.map_err(db_failure)?;
-        let measure =
-            it.ask(call, self.name(), it.source(), TransferAction::Measure, it.patient().within(it.pace.prepare));
-        let Reply::Measured { bytes, files, running, answers_tcp, fingerprint: _ } = measure.await? else {
-            return Err(Failure::Undo(Cause::new("unexpected_reply", "the source did not say how big the server is")));
+        let spec = it.load_spec().await.map_err(db_failure)?;
+        let patience = it.patient().within(it.pace.prepare);
+        let measured = it.ask(call, self.name(), it.source(), TransferAction::Measure, patience).await?;
+        let Reply::Measured { bytes, files, running, answers_tcp, fingerprint: source_fingerprint } = measured else {
+            return Err(unexpected(&measured));
         };
-        let stop_patience_s = about.spec.stop_patience_s;
+        let stop_patience_s = spec.stop_patience_s;
         let prepare = TransferAction::PrepareTarget {
-            spec: Box::new(about.spec),
+            spec: Box::new(spec),
             epoch: it.epoch_there(),
-            source_fingerprint: about.source_fingerprint,
+            source_fingerprint,
             ticket: it.permits.ticket(it.transfer.id),
             bytes,
             files,
         };
-        let patience = it.patient().within(it.pace.prepare);
-        match it.ask(call, self.name(), it.target(), prepare, patience).await? {
-            Reply::TargetReady { address: Some(address), .. } => to_output(&Prepared {
-                running,
-                answers_tcp,
-                address,
-                fingerprint: about.target_fingerprint,
-                stop_patience_s,
-            }),
-            other => Err(unexpected(&other)),
+        let ready = it.ask(call, self.name(), it.target(), prepare, patience).await?;
+        let Reply::TargetReady { address, fingerprint, owner, player_address } = ready else {
+            return Err(unexpected(&ready));
+        };
+        if let Some(address) = player_address {
+            it.note_address(&address).await.map_err(db_failure)?;
         }
+        let goal = Goal { address, fingerprint, owner: owner.filter(|_| it.changes_owners()) };
+        // Before anything is stopped: a copy that cannot get there is better known now.
+        let way = it.walk(call, self.name(), &goal, it.patient(), None).await.map_err(final_word)?;
+        to_output(&Prepared { running, answers_tcp, goal, stop_patience_s, way: Some(way) })
     }
 
     /// The source runs again by now and nobody waits for this: a target that does not come back is tidied up later.
     async fn undo(&self, it: &Move, call: &Call<'_>) -> Result<(), Failure> {
-        let mut patience = it.onward();
+        let mut patience = it.onward().within(it.pace.clear);
         patience.away = it.pace.tidy;
         match it.ask(call, "undo_prepare_target", it.target(), TransferAction::AbortTarget, patience).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.cause().code == "not_found" => Ok(()),
-            Err(Failure::Retry(cause)) if cause.code == AGENT_OFFLINE || cause.code == AGENT_LOST => {
+            Ok(_) => {}
+            Err(failure) if failure.cause().code == "not_found" => {}
+            Err(Failure::Retry(cause)) if is_away(&cause) => {
                 tracing::warn!(transfer = %it.transfer.id, node = %it.target(), "the target is tidied up later");
-                it.owe().await.map_err(db_failure)
+                it.owe().await.map_err(db_failure)?;
             }
-            Err(failure) => Err(failure),
+            Err(failure) => return Err(failure),
+        }
+        // The source may expect the target still: where a copy was begun, taking that back has ended it.
+        if call.log().phase("precopy") != Some(Phase::Idle) {
+            return Ok(());
+        }
+        match it.end_copy(call, "undo_prepare_target", patience).await {
+            Err(Failure::Retry(cause)) if is_away(&cause) => {
+                tracing::warn!(transfer = %it.transfer.id, node = %it.source(), "the source was not told that it is over");
+                Ok(())
+            }
+            told => told,
         }
     }
 }
 
-/// What the database knows about the server and the two nodes.
-struct About {
-    spec: ServerSpec,
-    source_fingerprint: String,
-    target_fingerprint: String,
+fn is_away(cause: &Cause) -> bool {
+    cause.code == AGENT_OFFLINE || cause.code == AGENT_LOST
 }
 
 impl Move {
-    async fn load_about(&self) -> Result<About, DbError> {
+    /// The server as it will be on the target.
+    async fn load_spec(&self) -> Result<ServerSpec, DbError> {
         let mut conn = self.db.acquire().await?;
         let server = servers::server_get(&mut conn, self.transfer.server_id).await?;
         let mut addresses = vec![];
         if let Some(id) = self.transfer.target_allocation_id {
             addresses.push(allocations::allocation_get(&mut conn, id).await?);
         }
-        let spec = egg::load_spec(&mut conn, &server, &addresses).await?;
-        let fingerprint = |node: nodes::Node| node.agent.map(|agent| agent.fingerprint).ok_or(DbError::NotFound);
-        let source_fingerprint = fingerprint(nodes::node_get(&mut conn, self.source()).await?)?;
-        let target_fingerprint = fingerprint(nodes::node_get(&mut conn, self.target()).await?)?;
-        Ok(About { spec, source_fingerprint, target_fingerprint })
+        egg::load_spec(&mut conn, &server, &addresses).await
+    }
+
+    /// Between nodes the numbers of owners are kept: what a game made as its user is that user's there, too. A pod has
+    /// one user, and its volume belongs to it.
+    fn changes_owners(&self) -> bool {
+        self.from.is_cluster() || self.to.is_cluster()
+    }
+
+    /// A load balancer has given out the address of the players.
+    async fn note_address(&self, address: &str) -> Result<(), DbError> {
+        let Some(id) = self.transfer.target_allocation_id else { return Ok(()) };
+        let mut tx = self.db.begin().await?;
+        allocations::allocation_address_set(&mut tx, id, host(address)).await?;
+        tx.commit().await.map_err(DbError::from)
     }
 
     async fn owe(&self) -> Result<(), DbError> {
@@ -98,5 +118,33 @@ impl Move {
             epoch: self.epoch(),
         };
         owed_insert(&mut *self.db.acquire().await?, &owed).await
+    }
+}
+
+/// `host:port` or `host`, without the port: that is the allocation's.
+fn host(address: &str) -> &str {
+    match address.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')) => {
+            host.trim_start_matches('[').trim_end_matches(']')
+        }
+        _ => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_its_host_with_or_without_a_port() {
+        for (address, expected) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1:25565", "10.0.0.1"),
+            ("lb.example:25565", "lb.example"),
+            ("fd00::1", "fd00::1"),
+            ("[fd00::1]:25565", "fd00::1"),
+        ] {
+            assert_eq!(host(address), expected);
+        }
     }
 }

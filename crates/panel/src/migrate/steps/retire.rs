@@ -7,7 +7,7 @@ use model::agent_api::{Reply, TransferAction};
 use saga::{Call, Cause, Failure, Retries, Step};
 use serde_json::Value;
 
-use super::outputs::output_of;
+use super::outputs::{Prepared, output_of};
 use crate::db::{DbError, transfers};
 use crate::migrate::Move;
 use crate::migrate::ask::unexpected;
@@ -29,14 +29,15 @@ impl Step<Move> for Audit {
 
     async fn run(&self, it: &Move, call: &Call<'_>) -> Result<Value, Failure> {
         let receipt: CopyReceipt = output_of(call, "final_copy")?;
-        let patience = it.onward().within(it.pace.audit);
-        match it.ask(call, self.name(), it.source(), TransferAction::Audit { owner: None }, patience).await? {
+        let owner = output_of::<Prepared>(call, "prepare_target")?.goal.owner;
+        let (audit, patience) = (TransferAction::Audit { owner }, it.onward().within(it.pace.audit));
+        match it.ask(call, self.name(), it.source(), audit, patience).await? {
             Reply::Audited { root } if root == receipt.root_source => Ok(Value::Null),
             Reply::Audited { root } => {
                 let message = format!(
-                    "The files on node {} changed after they were copied (root {root}, copied {}). The server runs on \
-                     node {} without those changes; the source's files are kept. Compare them before they are removed.",
-                    it.source_name, receipt.root_source, it.target_name
+                    "The files on {} changed after they were copied (root {root}, copied {}). The server runs on \
+                     {} without those changes; the source's files are kept. Compare them before they are removed.",
+                    it.from, receipt.root_source, it.to
                 );
                 Err(Failure::Stuck(Cause::new("audit_differs", message)))
             }

@@ -36,7 +36,9 @@ impl Step<Move> for StartTarget {
         it.owned_by_target().await?;
         let permit = it.permits.sign(it.transfer.server_id, it.epoch_there(), it.target());
         let action = TransferAction::StartTarget { permit, start };
-        match it.ask(call, self.name(), it.target(), action, it.hurried()).await? {
+        let started = it.ask(call, self.name(), it.target(), action, it.hurried()).await?;
+        it.standing.end();
+        match started {
             Reply::Started { ago_ms: Some(ago_ms) } => {
                 let started_at = it.now().as_millisecond().saturating_sub_unsigned(ago_ms);
                 if stopped.was_running {

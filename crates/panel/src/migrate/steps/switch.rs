@@ -53,11 +53,9 @@ impl Move {
         });
         match seen.await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
-                Err(Failure::Retry(Cause::new(AGENT_OFFLINE, format!("node {}: {error}", self.target_name))))
-            }
+            Ok(Err(error)) => Err(Failure::Retry(Cause::new(AGENT_OFFLINE, format!("{}: {error}", self.to)))),
             Err(_) => {
-                let message = format!("The agent of node {} does not answer. Check its daemon.", self.target_name);
+                let message = self.to.offline();
                 Err(Failure::Undo(Cause::new(AGENT_OFFLINE, message)))
             }
         }
