@@ -12,6 +12,7 @@ mod identity;
 pub mod launcher;
 mod layout;
 mod link;
+mod mover;
 mod node;
 mod permit;
 mod resources;
@@ -27,8 +28,9 @@ use model::{Clock, SystemClock};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-pub use cluster::{Survey, survey};
+pub use cluster::{OrchestratorConfig, Settings, Survey, run as run_orchestrator, survey};
 pub use error::{Error, Result};
+pub use mover::{MoverConfig, run as run_mover};
 
 use daemon::Daemon;
 use identity::{Directory, Identity, Vault};
@@ -102,7 +104,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         permits.set(verifier.map_err(|error| Error::Config(error.message))?);
     }
     let address = Address::parse(&config.panel_url)?;
-    let credential = Enrolment::new(&identity, vault, config.panel_url, config.enrolment_token)?;
+    let panel_url = config.panel_url;
+    let credential = Enrolment::new(&identity, vault, panel_url.clone(), config.enrolment_token)?;
     let around = Around { runtime, clock, permits, heard: Arc::new(Heard::new()), news, shutdown: shutdown.clone() };
     let node = Node::open(layout, around, key, listener).await?;
     let daemon = Daemon { node, name: config.name, advertise: config.advertise };

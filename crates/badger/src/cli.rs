@@ -7,7 +7,7 @@ use crate::client::{self, allocation, egg, flag, key, node, server, transfer};
 use crate::exit::Exit;
 use crate::ledger::{self, LedgerCommand};
 use crate::logging::LogArgs;
-use crate::{copy, demo, doctor, launcher, roles};
+use crate::{copy, demo, doctor, launcher, mover, orchestrator, roles};
 
 /// Of commands that a person waits for. What goes wrong with a cluster is their finding, and said once.
 const QUIET: &str = "warn,kube_client=off";
@@ -51,6 +51,11 @@ enum Command {
     Panel(roles::PanelArgs),
     /// Run the daemon of a node: keeps its game servers and moves them
     Daemon(roles::DaemonArgs),
+    /// Run the orchestrator of a Kubernetes cluster: keeps its game servers and moves them
+    Orchestrator(orchestrator::OrchestratorArgs),
+    /// Run the mover of a game server's pod
+    #[command(hide = true)]
+    Mover(mover::MoverArgs),
     /// Machines that run servers
     Node(client::Command<node::NodeCommand>),
     /// Addresses of nodes
@@ -79,12 +84,14 @@ enum Command {
 impl Cli {
     /// Runs what was asked for.
     pub(crate) fn run(self) -> Result<Exit> {
-        let is_role = matches!(self.command, Command::Panel(_) | Command::Daemon(_) | Command::Launcher(_));
+        let is_role = self.command.is_role();
         self.log.start(if is_role { "info" } else { QUIET })?;
         match self.command {
             Command::Demo(args) => demo::run(&args),
             Command::Panel(args) => roles::panel(args),
             Command::Daemon(args) => roles::daemon(args),
+            Command::Orchestrator(args) => orchestrator::run(args),
+            Command::Mover(args) => mover::run(args),
             Command::Node(it) => node::run(it.command, &it.api.connect()?),
             Command::Allocation(it) => allocation::run(it.command, &it.api.connect()?),
             Command::Egg(it) => egg::run(it.command, &it.api.connect()?),
@@ -97,6 +104,16 @@ impl Cli {
             Command::Launcher(args) => launcher::run(args),
             Command::Ledger(command) => ledger::run(command),
         }
+    }
+}
+
+impl Command {
+    /// Whether it runs for long and tells a log what it does.
+    fn is_role(&self) -> bool {
+        matches!(
+            self,
+            Self::Panel(_) | Self::Daemon(_) | Self::Launcher(_) | Self::Orchestrator(_) | Self::Mover(_)
+        )
     }
 }
 
@@ -124,6 +141,8 @@ mod tests {
             "badger panel --data d --listen 127.0.0.1:0 --public-url http://x",
             "badger daemon --panel http://x --token bpe_x --data d --data-listen 127.0.0.1:0 --runtime process",
             "badger daemon --panel http://x --data d --runtime docker --docker-host unix:///run/docker.sock",
+            "badger orchestrator --config c.yml --kubeconfig k --state-dir s --hub-listen 127.0.0.1:0",
+            "badger mover --orchestrator h:1 --fingerprint f --token-file t --server 0198c0de-0000-7000-8000-000000000001",
             "badger node create alpha --memory 16G --disk 200G --url http://x --key bp_x",
             "badger node --json list",
             "badger allocation create --node alpha 0.0.0.0 25565 25570-25580",

@@ -10,6 +10,8 @@ mod exit;
 mod launcher;
 mod ledger;
 mod logging;
+mod mover;
+mod orchestrator;
 mod output;
 mod roles;
 mod signals;

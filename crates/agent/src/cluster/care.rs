@@ -1,0 +1,67 @@
+//! What the orchestrator does unasked: look at the cluster, put servers to sleep, destroy what has expired.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::ServerStatus;
+use model::agent_api::AgentError;
+use tokio::time::MissedTickBehavior;
+
+use super::objects::KnownServer;
+use super::orchestrator::Orchestrator;
+
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Retained volumes expire by the hour or day.
+const REAP_EVERY: u32 = 6;
+
+impl Orchestrator {
+    /// Until the end.
+    pub(super) async fn care(self: Arc<Self>) {
+        let shutdown = self.shutdown.clone();
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let caring = async {
+            for round in (0..REAP_EVERY).cycle() {
+                looks.tick().await;
+                if let Err(error) = self.care_once(round == 0).await {
+                    tracing::warn!(%error, "the cluster cannot be looked after");
+                }
+            }
+        };
+        shutdown.run_until_cancelled(caring).await;
+    }
+
+    async fn care_once(self: &Arc<Self>, reap: bool) -> Result<(), AgentError> {
+        for known in self.look().await? {
+            self.put_to_sleep_if_idle(&known);
+        }
+        let resources = self.objects.resources().await?;
+        self.table().resources = resources;
+        if reap {
+            self.objects.reap(self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// A server that stands still, of which nobody has asked anything for a while, gives back what its pod reserves. One
+    /// that crashed stays: somebody will want to read its console.
+    fn put_to_sleep_if_idle(self: &Arc<Self>, known: &KnownServer) {
+        let server = known.server;
+        let stands_still = self.hub.seen(server).is_some_and(|seen| seen.status == ServerStatus::Offline);
+        let idle = self.hub.quiet_for(server).is_some_and(|quiet| quiet >= self.idle);
+        if known.asleep || known.transfer.is_some() || !stands_still || !idle || !self.hub.is_here(server) {
+            return;
+        }
+        let Some(falling) = self.beds.put_to_sleep(server) else { return };
+        let it = Arc::clone(self);
+        tokio::spawn(async move {
+            tracing::info!(%server, "nothing goes on: it goes to sleep");
+            it.table().whole.remove(&server);
+            let resting = it.shutdown.run_until_cancelled(it.objects.rest(server)).await;
+            if let Some(Err(error)) = resting {
+                tracing::warn!(%server, %error, "it cannot be put to sleep");
+            }
+            drop(falling);
+        });
+    }
+}

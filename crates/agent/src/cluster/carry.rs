@@ -1,0 +1,342 @@
+//! Carrying requests out: waking what sleeps, asking the mover, and changing the cluster around it.
+//!
+//! Nothing is remembered here that matters. Each request looks at the cluster, makes the difference, and may be dropped
+//! and repeated anywhere: by a newer request, by a crash of the orchestrator, by the panel that asks again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request, StepKey, TransferAction};
+use model::{Epoch, ServerId, ServerSpec, ServerStatus, Timestamp, TransferId};
+
+use super::objects::{KnownServer, Raise};
+use super::orchestrator::{Orchestrator, outcome};
+use super::route::{Asleep, Need, Route, Then, route, server_of};
+
+/// For a mover that is being started again, on another node if need be. The panel bounds what it waits for itself.
+const AWAY: Duration = Duration::from_mins(1);
+/// For one that would only say goodbye: what it looks after is about to be removed.
+const GOODBYE: Duration = Duration::from_secs(10);
+/// For one whose word says that a game which ran has ended. After that its pod is ended instead.
+const LAST_WORD: Duration = Duration::from_secs(30);
+/// The undo in which players wait for the source. What is in the cluster goes with the undo of the preparation.
+const UNDO_OF_START: &str = "undo_start_target";
+
+/// A step of a transfer, and the server that it is about.
+#[derive(Clone)]
+struct Step {
+    key: StepKey,
+    server: ServerId,
+}
+
+impl Step {
+    fn transfer(&self) -> TransferId {
+        self.key.transfer_id
+    }
+}
+
+impl Orchestrator {
+    /// Begins a request: if its mover is there and needs nothing first, it has been asked when this returns.
+    pub(super) fn begin(self: Arc<Self>, request: Request) -> BoxFuture<'static, Outcome> {
+        let Some(server) = server_of(&request) else {
+            return Box::pin(async move { outcome(self.about_the_cluster(request).await) });
+        };
+        let busy = self.beds.keep_up(server);
+        if let Route::Mover(need, then) = route(&request)
+            && self.is_ready(server, need)
+        {
+            let (step, call) = (step_of(&request), self.hub.call(server, &request, AWAY));
+            return Box::pin(async move {
+                let _busy = busy;
+                let asked = call.await;
+                outcome(self.then(step, server, then, asked).await)
+            });
+        }
+        Box::pin(async move {
+            let _busy = busy;
+            self.beds.until_still(server).await;
+            outcome(self.carry(server, request).await)
+        })
+    }
+
+    fn is_ready(&self, server: ServerId, need: Need) -> bool {
+        let awake = self.hub.is_here(server) && !self.beds.is_falling_asleep(server);
+        awake && (need != Need::Game || self.table().whole.contains(&server))
+    }
+
+    async fn about_the_cluster(&self, request: Request) -> Result<Reply, AgentError> {
+        match request {
+            Request::CheckTarget { spec, bytes, files } => {
+                Ok(Reply::Checked { checks: self.objects.check(&spec, bytes, files).await })
+            }
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    async fn carry(&self, server: ServerId, request: Request) -> Result<Reply, AgentError> {
+        let step = step_of(&request);
+        match (route(&request), request) {
+            (Route::Mover(need, then), request) => self.ask(step, server, need, then, &request).await,
+            (Route::Create, Request::CreateServer { spec, epoch }) => self.create(*spec, epoch).await,
+            (Route::Remove, request) => self.remove(server, &request).await,
+            (Route::Prepare, Request::Transfer { key, action, .. }) => self.prepare(server, key, action).await,
+            (route, request) => match step {
+                Some(step) => self.end_of_transfer(route, &step, &request).await,
+                None => self.about_the_cluster(request).await,
+            },
+        }
+    }
+
+    async fn end_of_transfer(&self, route: Route, step: &Step, request: &Request) -> Result<Reply, AgentError> {
+        match route {
+            Route::Abort => self.abort(step, request).await,
+            Route::Retain(expires_at) => self.retain(step, expires_at, request).await,
+            _ => {
+                self.objects.free(step.transfer()).await?;
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Asks the mover, having woken what `need` says.
+    async fn ask(
+        &self,
+        step: Option<Step>,
+        server: ServerId,
+        need: Need,
+        then: Then,
+        request: &Request,
+    ) -> Result<Reply, AgentError> {
+        let asked = match self.awaken(server, need, epoch_of(then)).await? {
+            None => self.hub.call(server, request, AWAY).await,
+            Some(asleep) => self.answer_asleep(server, asleep),
+        };
+        self.then(step, server, then, asked).await
+    }
+
+    /// Makes awake what must be. Answers what to say if it sleeps on.
+    async fn awaken(&self, server: ServerId, need: Need, epoch: Option<Epoch>) -> Result<Option<Asleep>, AgentError> {
+        if need != Need::Game && self.hub.is_here(server) {
+            return Ok(None);
+        }
+        let known = self.known(server).await?.ok_or_else(|| not_here(server))?;
+        match need {
+            Need::Asleep(answer) if known.asleep => return Ok(Some(answer)),
+            Need::Files if known.asleep => self.wake(&known, true, epoch).await?,
+            Need::Game => self.wake(&known, false, epoch).await?,
+            Need::Asleep(_) | Need::Files => {}
+        }
+        Ok(None)
+    }
+
+    async fn wake(&self, known: &KnownServer, mover_only: bool, epoch: Option<Epoch>) -> Result<(), AgentError> {
+        let server = known.server;
+        let spec = self.objects.recall(server).await?.ok_or_else(|| not_here(server))?;
+        let raise = Raise {
+            spec: &spec,
+            epoch: epoch.unwrap_or(known.epoch),
+            transfer: known.transfer,
+            bytes: 0,
+            mover_only,
+            token: &self.hub.bearers.bearer(server),
+        };
+        self.raise(&raise).await
+    }
+
+    async fn raise(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+        let server = raise.spec.id;
+        tracing::info!(%server, mover_only = raise.mover_only, "raising its pod");
+        self.table().whole.remove(&server);
+        self.objects.raise(raise).await?;
+        if !raise.mover_only {
+            self.table().whole.insert(server);
+        }
+        Ok(())
+    }
+
+    fn answer_asleep(&self, server: ServerId, asleep: Asleep) -> Result<Reply, AgentError> {
+        match asleep {
+            Asleep::Done => Ok(Reply::Done),
+            Asleep::NotRunning => Err(AgentError::new(ErrorCode::Conflict, "it is not running")),
+            Asleep::NoLines => Ok(Reply::Console { lines: Vec::new() }),
+            Asleep::Observation => {
+                let server = self.observed_asleep(server).ok_or_else(|| not_here(server))?;
+                Ok(Reply::Server { server })
+            }
+        }
+    }
+
+    /// What follows the mover's answer.
+    async fn then(
+        &self,
+        step: Option<Step>,
+        server: ServerId,
+        then: Then,
+        asked: Result<Reply, AgentError>,
+    ) -> Result<Reply, AgentError> {
+        let reply = asked?;
+        match (then, step) {
+            (Then::Epoch(epoch), _) => self.show_epoch(server, epoch).await,
+            (Then::Conceal, Some(step)) => self.objects.conceal_data(server, step.transfer()).await?,
+            (Then::Adopt(epoch), Some(step)) => self.objects.adopt(server, step.transfer(), epoch).await?,
+            (Then::Expose, Some(step)) => {
+                let address = self.objects.expose_data(server, step.transfer()).await?;
+                return Ok(Reply::Listening { address });
+            }
+            (Then::Answer, _) | (_, None) => {}
+        }
+        Ok(reply)
+    }
+
+    /// The epoch that counts lies beside the data; this one is for people, and no reason to fail.
+    async fn show_epoch(&self, server: ServerId, epoch: Epoch) {
+        if let Err(error) = self.objects.set_epoch(server, epoch).await {
+            tracing::warn!(%server, %epoch, %error, "the epoch cannot be shown on its objects");
+        }
+    }
+
+    async fn create(&self, spec: ServerSpec, epoch: Epoch) -> Result<Reply, AgentError> {
+        let server = spec.id;
+        let token = self.hub.bearers.bearer(server);
+        let raise = Raise { spec: &spec, epoch, transfer: None, bytes: 0, mover_only: false, token: &token };
+        self.raise(&raise).await?;
+        if spec.install.is_some() && !self.is_installed(server).await? {
+            self.objects.install(&spec).await?;
+        }
+        let request = Request::CreateServer { spec: Box::new(without_script(spec)), epoch };
+        self.hub.call(server, &request, AWAY).await
+    }
+
+    /// A script is not run again over a server that it has installed.
+    async fn is_installed(&self, server: ServerId) -> Result<bool, AgentError> {
+        match self.hub.call(server, &Request::ObserveServer { server_id: server }, AWAY).await {
+            Ok(Reply::Server { server }) => {
+                Ok(!matches!(server.status, ServerStatus::Installing | ServerStatus::InstallFailed))
+            }
+            Ok(_) => Ok(false),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A mover that refuses, because the game runs, is obeyed. One that is not there, or whose pod cannot be scheduled,
+    /// does not keep its server from being removed.
+    async fn remove(&self, server: ServerId, request: &Request) -> Result<Reply, AgentError> {
+        let awake = self.hub.is_here(server) || self.known(server).await?.is_some_and(|known| !known.asleep);
+        if awake {
+            self.say_goodbye(server, request, GOODBYE).await?;
+        }
+        self.objects.remove(server).await?;
+        self.forget(server);
+        Ok(Reply::Done)
+    }
+
+    /// Answers whether the mover has heard it.
+    async fn say_goodbye(&self, server: ServerId, request: &Request, patience: Duration) -> Result<bool, AgentError> {
+        match self.hub.call(server, request, patience).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code == ErrorCode::Unreachable => {
+                tracing::warn!(%server, "its mover is not there: its pod is ended without its word");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn prepare(&self, server: ServerId, key: StepKey, action: TransferAction) -> Result<Reply, AgentError> {
+        let TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files } = action else {
+            return Err(AgentError::new(ErrorCode::Internal, "only a preparation is prepared"));
+        };
+        let transfer = key.transfer_id;
+        if self.known(server).await?.is_some_and(|known| known.transfer != Some(transfer)) {
+            return Err(AgentError::new(ErrorCode::Conflict, format!("server {server} is in this cluster already")));
+        }
+        tracing::info!(%transfer, %server, bytes, "transfer: making the target's objects");
+        let token = self.hub.bearers.bearer(server);
+        let raise = Raise { spec: &spec, epoch, transfer: Some(transfer), bytes, mover_only: false, token: &token };
+        self.raise(&raise).await?;
+        let spec = Box::new(without_script(*spec));
+        let action = TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files };
+        let request = Request::Transfer { key, server_id: server, action };
+        let reply = self.hub.call(server, &request, AWAY).await?;
+        self.with_a_way_in(server, transfer, reply).await
+    }
+
+    /// The mover knows its pod's address, which means nothing outside of the cluster.
+    async fn with_a_way_in(&self, server: ServerId, transfer: TransferId, reply: Reply) -> Result<Reply, AgentError> {
+        let Reply::TargetReady { fingerprint, owner, .. } = reply else { return Ok(reply) };
+        let address = self.objects.expose_data(server, transfer).await?;
+        let player_address = self.objects.player_address(server).await?;
+        Ok(Reply::TargetReady { address, fingerprint, owner, player_address })
+    }
+
+    /// What the transfer brought goes. What was started, and so adopted, is known by the epoch that the transfer gave it:
+    /// a server that has moved on since, or came back in a later one, is left alone.
+    async fn abort(&self, step: &Step, request: &Request) -> Result<Reply, AgentError> {
+        let (server, transfer) = (step.server, step.transfer());
+        let known = self.known(server).await?;
+        let brought = known.as_ref().is_some_and(|known| known.transfer == Some(transfer));
+        let adopted =
+            known.as_ref().is_some_and(|known| known.transfer.is_none() && known.epoch == step.key.epoch.next());
+        if (brought && self.hub.is_here(server)) || adopted {
+            let heard = self.say_goodbye(server, request, if adopted { LAST_WORD } else { GOODBYE }).await?;
+            // Its game has ended and will not start again: enough for the source, for which players wait.
+            if heard && step.key.step.starts_with(UNDO_OF_START) {
+                return Ok(Reply::Done);
+            }
+        }
+        self.objects.remove_target(server, transfer).await?;
+        if adopted {
+            self.objects.remove(server).await?;
+        }
+        if adopted || brought {
+            self.forget(server);
+        }
+        tracing::info!(%transfer, %server, "transfer: aborted, its objects are gone");
+        Ok(Reply::Done)
+    }
+
+    /// The mover notes what is kept; then the pod goes. A repeat finds the pod gone and the volume labelled.
+    async fn retain(&self, step: &Step, expires_at: Timestamp, request: &Request) -> Result<Reply, AgentError> {
+        let (server, transfer) = (step.server, step.transfer());
+        let bytes = match self.objects.retained(server, transfer).await? {
+            Some(bytes) => bytes,
+            None => {
+                self.awaken(server, Need::Files, None).await?;
+                match self.hub.call(server, request, AWAY).await? {
+                    Reply::Retained { bytes } => bytes,
+                    other => return Ok(other),
+                }
+            }
+        };
+        self.objects.conceal_data(server, transfer).await?;
+        self.objects.retain(server, transfer, expires_at, bytes).await?;
+        self.forget(server);
+        tracing::info!(%transfer, %server, bytes, "transfer: the source's volume is kept, its pod is gone");
+        Ok(Reply::Retained { bytes })
+    }
+}
+
+fn step_of(request: &Request) -> Option<Step> {
+    match request {
+        Request::Transfer { key, server_id, .. } => Some(Step { key: key.clone(), server: *server_id }),
+        _ => None,
+    }
+}
+
+fn epoch_of(then: Then) -> Option<Epoch> {
+    match then {
+        Then::Epoch(epoch) => Some(epoch),
+        _ => None,
+    }
+}
+
+/// The installation is the cluster's business; a mover that is given a script could only refuse.
+fn without_script(spec: ServerSpec) -> ServerSpec {
+    ServerSpec { install: None, ..spec }
+}
+
+fn not_here(server: ServerId) -> AgentError {
+    AgentError::new(ErrorCode::NotFound, format!("server {server} is not in this cluster"))
+}
