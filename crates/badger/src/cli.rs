@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::client::{self, allocation, egg, flag, key, node, server, transfer};
+use crate::client::{self, allocation, cluster, egg, flag, key, node, server, transfer};
 use crate::exit::Exit;
 use crate::ledger::{self, LedgerCommand};
 use crate::logging::LogArgs;
@@ -20,6 +20,7 @@ Set it up:
   badger panel --data /var/lib/badger-panel --listen 0.0.0.0:8080
   export BADGER_URL=http://panel:8080 BADGER_API_KEY=$(cat /var/lib/badger-panel/admin.key)
   badger node create alpha --memory 16G --disk 200G      prints the command to run on that machine
+  badger cluster create eu                               prints the command that installs the orchestrator there
   badger daemon --panel http://panel:8080 --token bpe_… --data /var/lib/badger
 
 Move a server while people play on it:
@@ -58,6 +59,8 @@ enum Command {
     Mover(mover::MoverArgs),
     /// Machines that run servers
     Node(client::Command<node::NodeCommand>),
+    /// Kubernetes clusters that run servers
+    Cluster(client::Command<cluster::ClusterCommand>),
     /// Addresses of nodes
     Allocation(client::Command<allocation::AllocationCommand>),
     /// Recipes that servers are made from
@@ -93,6 +96,7 @@ impl Cli {
             Command::Orchestrator(args) => orchestrator::run(args),
             Command::Mover(args) => mover::run(args),
             Command::Node(it) => node::run(it.command, &it.api.connect()?),
+            Command::Cluster(it) => cluster::run(it.command, &it.api.connect()?),
             Command::Allocation(it) => allocation::run(it.command, &it.api.connect()?),
             Command::Egg(it) => egg::run(it.command, &it.api.connect()?),
             Command::Server(it) => server::run(it.command, &it.api.connect()?),
@@ -147,6 +151,15 @@ mod tests {
             "badger node --json list",
             "badger allocation create --node alpha 0.0.0.0 25565 25570-25580",
             "badger server transfer survival --to beta --wait",
+            "badger cluster create eu --address 203.0.113.7 --memory 64G",
+            "badger cluster join-command eu --helm",
+            "badger cluster set eu --cordoned yes",
+            "badger allocation create --cluster eu 30000-30010",
+            "badger server create s --egg e --cluster eu --cpu 150",
+            "badger transfer start survival --to-cluster eu --wait",
+            "badger transfer start survival --to-node beta",
+            "badger transfer preflight survival --json",
+            "badger transfer preflight survival --to-cluster eu",
             "badger server command survival say hello there",
             "badger transfer cancel 0198 --json",
             "badger flag set server_transfers off",
@@ -164,6 +177,13 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_exits_with_2() {
-        assert_eq!(Cli::try_parse_from(["badger", "demo", "--size", "huge"]).unwrap_err().exit_code(), 2);
+        for line in [
+            "badger demo --size huge",
+            "badger server transfer survival",
+            "badger transfer start survival --to-node a --to-cluster b",
+            "badger server create s --egg e",
+        ] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        }
     }
 }

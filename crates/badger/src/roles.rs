@@ -108,12 +108,8 @@ impl ParentArgs {
 pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
     args.parent.apply()?;
     let _alone = Alone::on(&args.data, 0o700)?;
-    let config = panel::Config {
-        listen: args.listen,
-        data_dir: args.data,
-        public_url: args.public_url,
-        image: args.image,
-    };
+    let config =
+        panel::Config { listen: args.listen, data_dir: args.data, public_url: args.public_url, image: args.image };
     until_signal(async |shutdown| {
         let ready = |address| output::line(format!("listening on http://{address}"));
         Box::pin(panel::run(config, shutdown, ready)).await.context("the panel cannot run")

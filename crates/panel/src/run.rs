@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::agent::Agents;
 use crate::api::auth::{new_secret, sha256_hex};
 use crate::app::App;
+use crate::config::DEFAULT_IMAGE;
 use crate::db::keys::{self, ApiKey};
 use crate::db::{Db, DbError, servers};
 use crate::events::Hub;
@@ -23,7 +24,6 @@ use crate::link::{self, Link, Registry};
 use crate::migrate::{Connected, Migrations};
 use crate::permit::PermitSigner;
 use crate::relay::Relays;
-use crate::config::DEFAULT_IMAGE;
 use crate::serve::serve;
 use crate::{Config, api, install};
 

@@ -5,10 +5,13 @@
 
 pub(crate) mod allocation;
 pub(crate) mod api;
+pub(crate) mod cluster;
 pub(crate) mod egg;
 pub(crate) mod flag;
 pub(crate) mod key;
 pub(crate) mod node;
+pub(crate) mod place;
+mod preflight;
 pub(crate) mod server;
 mod show;
 pub(crate) mod transfer;

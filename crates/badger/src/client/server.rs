@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::place::PlaceArgs;
 use super::show::{Column, Named};
 use super::transfer::StartArgs;
 use super::{Client, transfer};
@@ -17,7 +18,7 @@ const LIST: &[Column] = &[
     ("NAME", "name"),
     ("STATUS", "status"),
     ("TRANSFER", "transfer_state"),
-    ("NODE", "node_id"),
+    ("PLACE", "node_id|cluster_id"),
     ("ADDRESS", "allocation"),
 ];
 
@@ -29,16 +30,22 @@ const SHOW: &[Column] = &[
     ("transfer", "transfer_state"),
     ("locked", "locked"),
     ("node", "node_id"),
+    ("cluster", "cluster_id"),
     ("address", "allocation"),
     ("memory MB", "memory_limit"),
     ("disk MB", "disk_limit"),
     ("CPU %", "cpu_limit"),
+    ("CPU m", "cpu_limit"),
     ("image", "docker_image"),
     ("startup", "startup"),
+    ("attention", "attention"),
     ("created", "created_at"),
 ];
 
-const NAMED: &[Named] = &[("node_id", "/admin/nodes")];
+const NAMED: &[Named] = &[("node_id", "/admin/nodes"), ("cluster_id", "/admin/clusters")];
+
+/// Millicores of one percent of a core: the unit of a CPU limit on a cluster.
+const MILLICORES_PER_PERCENT: u64 = 10;
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -75,7 +82,7 @@ pub(crate) enum ServerCommand {
         #[arg(long, short = 'n', default_value_t = 100)]
         lines: u32,
     },
-    /// Move it to another node
+    /// Move it to another node or cluster
     Transfer(Box<StartArgs>),
     /// Remove it and its files
     Delete(Which),
@@ -100,15 +107,16 @@ pub(crate) struct PowerArgs {
 
 /// What a new server is.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("where").required(true).args(["node", "cluster"]))]
 pub(crate) struct CreateArgs {
     /// Name
     name: String,
     /// Name or id of the egg
     #[arg(long)]
     egg: String,
-    /// Name or id of the node
-    #[arg(long)]
-    node: String,
+    /// Where it is made
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Id of its address [default: one that is free]
     #[arg(long, value_name = "ID")]
     allocation: Option<String>,
@@ -169,13 +177,15 @@ pub(crate) fn run(command: ServerCommand, client: &Client) -> Result<Exit> {
 
 fn create(args: CreateArgs, client: &Client) -> Result<()> {
     let environment: Map<String, Value> = args.environment.into_iter().map(|(k, v)| (k, v.into())).collect();
+    let (field, place) = args.place.resolve(client)?.context("where is it to be made? Give --node or --cluster")?;
+    let unit = if field == "cluster_id" { MILLICORES_PER_PERCENT } else { 1 };
     let mut body = json!({
         "name": args.name,
         "egg_id": client.resolve("/admin/eggs", "egg", &args.egg)?,
-        "node_id": client.resolve("/admin/nodes", "node", &args.node)?,
+        field: place,
         "memory_limit": args.memory,
         "disk_limit": args.disk,
-        "cpu_limit": args.cpu,
+        "cpu_limit": args.cpu.saturating_mul(unit),
         "environment": environment,
         "start_on_completion": args.start,
     });
@@ -194,8 +204,15 @@ fn create(args: CreateArgs, client: &Client) -> Result<()> {
 }
 
 fn show(client: &Client, server: Value) {
-    let fields: Vec<Column> =
-        SHOW.iter().copied().filter(|(_, path)| *path != "install_error" || server[*path].is_string()).collect();
+    let on_cluster = server["cluster_id"].is_string();
+    let applies = |(name, path): &Column| match (*name, *path) {
+        (_, "install_error") => server["install_error"].is_string(),
+        (_, "node_id") | ("CPU %", _) => !on_cluster,
+        (_, "cluster_id") | ("CPU m", _) => on_cluster,
+        (_, "attention") => server["attention"].as_array().is_some_and(|list| !list.is_empty()),
+        _ => true,
+    };
+    let fields: Vec<Column> = SHOW.iter().copied().filter(applies).collect();
     for server in client.with_names(vec![server], NAMED) {
         client.show_one(&server, &fields);
     }

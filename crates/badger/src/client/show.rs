@@ -18,7 +18,7 @@ pub(crate) struct Client {
     pub(crate) json: bool,
 }
 
-/// Heading of a column and the field that it shows (`a.b` for a field of a field).
+/// Heading of a column and the field that it shows (`a.b` for a field of a field, `a|b` for the one that there is).
 pub(crate) type Column = (&'static str, &'static str);
 
 impl Client {
@@ -103,12 +103,18 @@ fn name_for_id(item: &mut Value, path: &str, known: &[Value]) {
     }
 }
 
-/// The field at `path` as people read it.
+/// The field at `path` as people read it; `a|b` is the first of both that there is.
 pub(crate) fn field(item: &Value, path: &str) -> String {
-    let value = path.split('.').fold(item, |value, name| &value[name]);
+    let at = |path: &str| path.split('.').fold(item, |value, name| &value[name]);
+    let value = path.split('|').map(at).find(|value| !value.is_null()).unwrap_or(&Value::Null);
     match value {
         Value::Null => "-".to_owned(),
         Value::Object(map) if map.is_empty() => "-".to_owned(),
+        Value::Array(list) if list.is_empty() => "-".to_owned(),
+        Value::Array(list) => {
+            let word = |one: &Value| one.as_str().map_or_else(|| one.to_string(), str::to_owned);
+            list.iter().map(word).collect::<Vec<_>>().join("; ")
+        }
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => text.clone(),
@@ -164,10 +170,21 @@ mod tests {
 
     #[test]
     fn fields_are_shown_as_people_read_them() {
-        let item = json!({"a": {"b": 7}, "n": null, "t": true, "at": {"ip_address": "::1", "port": 5}, "s": "x"});
-        for (path, want) in
-            [("a.b", "7"), ("n", "-"), ("missing.too", "-"), ("t", "yes"), ("at", "[::1]:5"), ("s", "x")]
-        {
+        let item = json!({"a": {"b": 7}, "n": null, "t": true, "at": {"ip_address": "::1", "port": 5}, "s": "x",
+            "l": ["one", "two"], "e": []});
+        for (path, want) in [
+            ("a.b", "7"),
+            ("n", "-"),
+            ("missing.too", "-"),
+            ("t", "yes"),
+            ("at", "[::1]:5"),
+            ("s", "x"),
+            ("n|s", "x"),
+            ("s|a.b", "x"),
+            ("n|missing", "-"),
+            ("l", "one; two"),
+            ("e", "-"),
+        ] {
             assert_eq!(field(&item, path), want);
         }
     }

@@ -1,9 +1,11 @@
 //! `badger transfer`, and the start of one: `badger server transfer`.
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::place::TargetArgs;
+use super::preflight::{self, PreflightArgs};
 use super::show::{Column, Named};
 use super::watch::{self, Watched};
 use super::{Client, field};
@@ -16,19 +18,29 @@ const LIST: &[Column] = &[
     ("SERVER", "server_id"),
     ("STATE", "state"),
     ("STAGE", "stage"),
-    ("FROM", "source.node_id"),
-    ("TO", "target.node_id"),
+    ("FROM", "source.node_id|source.cluster_id"),
+    ("TO", "target.node_id|target.cluster_id"),
+    ("PATH", "path.kind"),
     ("ADDRESS", "target.allocation"),
     ("FREEZE MS", "freeze_ms"),
     ("CREATED", "created_at"),
 ];
 
-const NAMED: &[Named] =
-    &[("server_id", "/admin/servers"), ("source.node_id", "/admin/nodes"), ("target.node_id", "/admin/nodes")];
+const NAMED: &[Named] = &[
+    ("server_id", "/admin/servers"),
+    ("source.node_id", "/admin/nodes"),
+    ("target.node_id", "/admin/nodes"),
+    ("source.cluster_id", "/admin/clusters"),
+    ("target.cluster_id", "/admin/clusters"),
+];
 
 /// Verbs.
 #[derive(Subcommand, Debug)]
 pub(crate) enum TransferCommand {
+    /// Move a server; the same as `badger server transfer`
+    Start(Box<StartArgs>),
+    /// Whether and how a server could be moved, to one place or to each; starts nothing
+    Preflight(PreflightArgs),
     /// All transfers, newest first
     List,
     /// One transfer
@@ -58,12 +70,13 @@ pub(crate) enum TransferCommand {
 
 /// A new transfer.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("where").required(true).args(["to", "to_node", "to_cluster"]))]
 pub(crate) struct StartArgs {
     /// Name or id of the server
     server: String,
-    /// Name or id of the node to move it to
-    #[arg(long, value_name = "NODE")]
-    to: String,
+    /// Where to
+    #[command(flatten)]
+    target: TargetArgs,
     /// Id of its address there [default: one that is free, the same port if possible]
     #[arg(long, value_name = "ID")]
     allocation: Option<String>,
@@ -103,6 +116,8 @@ enum StartName {
 /// Runs one.
 pub(crate) fn run(command: TransferCommand, client: &Client) -> Result<Exit> {
     match command {
+        TransferCommand::Start(args) => return start(&args, client),
+        TransferCommand::Preflight(args) => return preflight::run(&args, client),
         TransferCommand::List => {
             client.show_list(&client.with_names(client.api.list("/admin/transfers")?, NAMED), LIST);
         }
@@ -128,7 +143,8 @@ pub(crate) fn run(command: TransferCommand, client: &Client) -> Result<Exit> {
 /// `badger server transfer`.
 pub(crate) fn start(args: &StartArgs, client: &Client) -> Result<Exit> {
     let server = client.resolve("/admin/servers", "server", &args.server)?;
-    let body = start_body(args, &client.resolve("/admin/nodes", "node", &args.to)?);
+    let target = args.target.resolve(client)?.context("where to? Give --to, --to-node or --to-cluster")?;
+    let body = start_body(args, target);
     let transfer = client.api.post(&format!("/admin/servers/{server}/transfer"), &body)?;
     let id = transfer["id"].as_str().context("the panel's transfer has no id")?;
     if args.wait {
@@ -138,7 +154,7 @@ pub(crate) fn start(args: &StartArgs, client: &Client) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn start_body(args: &StartArgs, target: &str) -> Value {
+fn start_body(args: &StartArgs, (field, target): (&str, String)) -> Value {
     let name = |value: &dyn ValueEnumName| Value::from(value.name());
     let options = [
         ("allocation_id", args.allocation.clone().map(Value::from)),
@@ -148,7 +164,7 @@ fn start_body(args: &StartArgs, target: &str) -> Value {
         ("retain_source_for_s", args.retain.map(Value::from)),
         ("start_after", args.start.map(|start| name(&start))),
     ];
-    let mut body = json!({"target_node_id": target});
+    let mut body = json!({field: target});
     for (option, value) in options {
         if let Some(value) = value {
             body[option] = value;
@@ -214,6 +230,7 @@ pub(crate) fn facts(transfer: &Value) -> Vec<(&'static str, String)> {
         ("state", text("state")),
         ("failure", text("failure.message").map(|m| format!("{m} [{}]", field(transfer, "failure.code")))),
         ("failed step", text("failure.step")),
+        ("data path", text("path.kind")),
         ("freeze", millis("freeze_ms")),
         ("boot on target", millis("boot_ms")),
         ("copied while running", bytes("receipt.bytes_live")),
@@ -264,7 +281,7 @@ mod tests {
     fn only_options_that_were_given_are_sent() {
         let args = StartArgs {
             server: "s".into(),
-            to: "n".into(),
+            target: TargetArgs::default(),
             allocation: None,
             mode: Some(ModeName::Cold),
             max_freeze: None,
@@ -273,10 +290,10 @@ mod tests {
             start: Some(StartName::AsBefore),
             wait: false,
         };
-        let body = start_body(&args, "id");
+        let body = start_body(&args, ("target_cluster_id", "id".into()));
         assert_eq!(
             body,
-            json!({"target_node_id": "id", "mode": "cold", "bandwidth_limit": 5, "start_after": "as_before"})
+            json!({"target_cluster_id": "id", "mode": "cold", "bandwidth_limit": 5, "start_after": "as_before"})
         );
     }
 }

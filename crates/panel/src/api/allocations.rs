@@ -230,11 +230,8 @@ async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<
     admin.may("admin.allocations.list")?;
     query.only_filters(&["node_id", "cluster_id", "server_id", "free"])?;
     query.sort(&["port"], "port")?;
-    let filter = Filter {
-        node_id: query.filter_place()?,
-        server_id: query.filter("server_id")?,
-        free: query.filter("free")?,
-    };
+    let filter =
+        Filter { node_id: query.filter_place()?, server_id: query.filter("server_id")?, free: query.filter("free")? };
     let mut conn = app.db.acquire().await?;
     let page = allocations::allocations_page(&mut conn, filter, query.paging).await?;
     let clusters = nodes::cluster_ids(&mut conn).await?;

@@ -15,6 +15,9 @@ pub(crate) const QUICK: Duration = Duration::from_secs(15);
 pub(crate) const REMOVE: Duration = Duration::from_mins(5);
 /// For a start: an image may have to be looked at, never fetched.
 pub(crate) const START: Duration = Duration::from_mins(1);
+/// For a start on a cluster: a server that was asleep needs a pod, which has to be scheduled, may wait for its volume and
+/// may fetch an image. Not for ever: the start holds the server's lock meanwhile.
+pub(crate) const WAKE: Duration = Duration::from_mins(5);
 /// For a stop: longer than the patience that any spec has.
 pub(crate) const STOP: Duration = Duration::from_mins(5);
 
@@ -28,7 +31,8 @@ pub(crate) fn refusal(error: CallError) -> ApiError {
     match error {
         CallError::Offline => ApiError::unavailable(
             "agent_offline",
-            "The agent of the server's node is not connected. Start its daemon and try again.",
+            "The agent of the server's node or cluster is not connected. Start its daemon, or look at its orchestrator, \
+             and try again.",
         ),
         CallError::Lost => ApiError::unavailable(
             "agent_lost",

@@ -22,6 +22,7 @@ use super::servers::{ServerView, load, locked};
 use super::views::One;
 use super::{Admin, Answer, ApiError, Body, Id, Idempotency, calls, chain};
 use crate::app::App;
+use crate::db::nodes::NodeKind;
 use crate::db::servers::{self, Server};
 use crate::db::{DbError, audit};
 
@@ -196,7 +197,11 @@ async fn start_locked(app: &App, id: ServerId, holder: &str) -> Result<(), ApiEr
         let server = load(&mut conn, id).await?;
         drop(conn);
         let permit = app.permits.sign(id, server.epoch, server.node_id);
-        tell(app, id, Request::StartServer { server_id: id, permit }, calls::START).await
+        let patience = match server.node_kind {
+            NodeKind::Node => calls::START,
+            NodeKind::Cluster => calls::WAKE,
+        };
+        tell(app, id, Request::StartServer { server_id: id, permit }, patience).await
     }
     .await;
     let mut conn = app.db.acquire().await?;

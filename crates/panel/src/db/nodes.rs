@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Conn, DbError, Page, Paging, exactly_one, from_i64, from_json, from_ms, from_word, on_demand, parse, to_i64, to_json,
-    to_ms, to_word,
+    Conn, DbError, Page, Paging, exactly_one, from_i64, from_json, from_ms, from_word, on_demand, parse, to_i64,
+    to_json, to_ms, to_word,
 };
 
 /// What stands behind a row.
@@ -153,8 +153,7 @@ pub const SORTS: &[&str] = &["created_at", "name", "memory_mb", "disk_mb", "cpu_
 
 /// Writes a new node down. Its name must be free ([`DbError::Conflict`]).
 pub async fn node_insert(conn: &mut Conn, node: &Node) -> Result<(), DbError> {
-    let sql =
-        "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at, kind, address, cordoned)
+    let sql = "INSERT INTO nodes (id, name, memory_mb, disk_mb, cpu_percent, created_at, kind, address, cordoned)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let insert = sqlx::query(sql).bind(node.id.to_string()).bind(node.name.clone()).bind(to_i64(node.memory_mb));
     let insert = insert.bind(to_i64(node.disk_mb)).bind(to_i64(node.cpu_percent)).bind(to_ms(node.created_at));

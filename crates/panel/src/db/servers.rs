@@ -131,7 +131,8 @@ impl TryFrom<Row> for Server {
     }
 }
 
-const SELECT: &str = "SELECT s.*, n.kind AS node_kind, a.id AS a_id, a.ip_address AS a_ip, a.ip_alias AS a_alias, a.port AS a_port
+const SELECT: &str =
+    "SELECT s.*, n.kind AS node_kind, a.id AS a_id, a.ip_address AS a_ip, a.ip_alias AS a_alias, a.port AS a_port
     FROM servers s JOIN nodes n ON n.id = s.node_id LEFT JOIN allocations a ON a.server_id = s.id AND a.is_primary = 1";
 
 /// Columns by which a list can be ordered.

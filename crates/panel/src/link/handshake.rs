@@ -153,7 +153,9 @@ fn check_version(version: u64) -> Result<(), Refusal> {
 /// enrolment is in the transaction that this ends.
 fn check_kind(kind: NodeKind, runtime: RuntimeKind) -> Result<(), Refusal> {
     let reason = match (kind, runtime) {
-        (NodeKind::Node, RuntimeKind::Kubernetes) => "this token is a node's; `badger cluster create` makes a cluster's",
+        (NodeKind::Node, RuntimeKind::Kubernetes) => {
+            "this token is a node's; `badger cluster create` makes a cluster's"
+        }
         (NodeKind::Cluster, RuntimeKind::Process | RuntimeKind::Docker) => {
             "this token is a cluster's; `badger node create` makes a node's"
         }

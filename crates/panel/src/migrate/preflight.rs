@@ -11,8 +11,8 @@ use model::{AllocationId, Mode, NodeId, PathKind, RuntimeKind, ServerId, ServerS
 use tokio::time::timeout;
 
 use super::admission::{Facts, Refusal, Wanted, obstacles, start_it};
-use super::requests::MigrateError;
 use super::facts;
+use super::requests::MigrateError;
 use crate::agent::{Agents, CallError};
 use crate::db::allocations::{Allocation, allocations_of};
 use crate::db::nodes::{NodeKind, nodes_all};
@@ -25,7 +25,7 @@ const MEASURING: Duration = Duration::from_secs(30);
 /// For a target to look around.
 const CHECKING: Duration = Duration::from_secs(20);
 /// Targets that are asked at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 /// What somebody thinks of moving.
 #[derive(Clone, Debug)]
@@ -145,12 +145,12 @@ async fn candidate(
 /// Once for all targets: it is the same server.
 async fn measure(agents: &dyn Agents, source: NodeId, server_id: ServerId) -> Size {
     match ask(agents, source, Request::MeasureServer { server_id }, MEASURING).await {
-        Ok(Reply::Measured { bytes, files, running, .. }) => {
-            Size { known: Some((bytes, files)), running, check: None }
-        }
+        Ok(Reply::Measured { bytes, files, running, .. }) => Size { known: Some((bytes, files)), running, check: None },
         Ok(_) => Size { check: Some(unclear("source")), ..Size::default() },
         // Admission tells of an agent that is away.
         Err(CallError::Offline) => Size::default(),
+        // A large tree on a slow disk takes its time, a server that sleeps must be woken; a transfer waits for longer.
+        Err(CallError::Lost) => Size { check: Some(not_measured()), ..Size::default() },
         Err(error) => Size { check: Some(no_answer("source", &error)), ..Size::default() },
     }
 }
@@ -205,6 +205,12 @@ fn check(code: &str, level: CheckLevel, message: impl Into<String>, remedy: impl
     Check { code: code.to_owned(), level, message: message.into(), remedy: remedy.into() }
 }
 
+fn not_measured() -> Check {
+    let message = format!("The source did not say within {} s how big the server is.", MEASURING.as_secs());
+    let remedy = "Ask again, or look at the load of its agent; room on the target is checked in the transfer.";
+    check("not_measured", CheckLevel::Warning, message, remedy)
+}
+
 fn unclear(side: &str) -> Check {
     let message = format!("The {side}'s agent gave an answer that is not understood.");
     check("agent_unclear", CheckLevel::Warning, message, "Bring panel and agent to the same release.")
@@ -233,7 +239,9 @@ fn no_answer(side: &str, error: &CallError) -> Check {
             let remedy = "Look whether its files were moved or removed by hand.";
             check("agent_has_no_server", CheckLevel::Error, sentence, remedy)
         }
-        _ => check("agent_failed", CheckLevel::Error, sentence, format!("{}, then ask again.", start_it(NodeKind::Node))),
+        _ => {
+            check("agent_failed", CheckLevel::Error, sentence, format!("{}, then ask again.", start_it(NodeKind::Node)))
+        }
     }
 }
 

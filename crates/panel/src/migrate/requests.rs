@@ -11,9 +11,9 @@ use super::admission::{self, Refusal};
 use super::{Migrations, facts, steps, store_error};
 use crate::agent::CallError;
 use crate::db::allocations::{self, Allocation};
+use crate::db::nodes::NodeKind;
 use crate::db::saga_log::{SagaLog, saga_open};
 use crate::db::transfers::{self, Transfer};
-use crate::db::nodes::NodeKind;
 use crate::db::{DbError, nodes, on_demand, servers};
 
 /// What a caller asks for.

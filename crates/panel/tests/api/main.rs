@@ -5,12 +5,15 @@
 
 mod agent;
 mod auth;
+mod clusters;
 mod eggs;
 mod harness;
 mod idempotency;
+mod ladder;
 mod link;
 mod openapi;
 mod places;
 mod power;
+mod relay;
 mod servers;
 mod transfers;

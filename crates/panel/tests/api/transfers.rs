@@ -10,7 +10,7 @@ use crate::agent::{Script, TestAgent, done, hello};
 use crate::harness::{Panel, Response, until};
 
 /// What an agent answers that does everything well.
-fn well(action: &TransferAction) -> Reply {
+pub(crate) fn well(action: &TransferAction) -> Reply {
     let receipt = || CopyReceipt {
         root_source: "aa".to_owned(),
         root_target: "aa".to_owned(),
@@ -41,14 +41,14 @@ fn well(action: &TransferAction) -> Reply {
 }
 
 /// Answers well, except to the steps that `odd` has an answer for.
-fn mover(odd: impl Fn(&str) -> Option<Option<Outcome>> + Send + Sync + 'static) -> Script {
+pub(crate) fn mover(odd: impl Fn(&str) -> Option<Option<Outcome>> + Send + Sync + 'static) -> Script {
     Arc::new(move |request| match request {
         Request::Transfer { key, action, .. } => odd(&key.step).unwrap_or_else(|| Some(Outcome::Ok(well(action)))),
         _ => done(),
     })
 }
 
-fn all_well() -> Script {
+pub(crate) fn all_well() -> Script {
     mover(|_| None)
 }
 
@@ -57,15 +57,15 @@ fn hanging_at(step: &'static str) -> Script {
     mover(move |asked| (asked == step).then_some(None))
 }
 
-struct Two {
-    panel: Panel,
-    source: TestAgent,
-    target: TestAgent,
-    server: String,
+pub(crate) struct Two {
+    pub(crate) panel: Panel,
+    pub(crate) source: TestAgent,
+    pub(crate) target: TestAgent,
+    pub(crate) server: String,
 }
 
 /// A panel, two nodes and a server that runs on the first.
-async fn two(source_script: Script, target_script: Script) -> Two {
+pub(crate) async fn two(source_script: Script, target_script: Script) -> Two {
     let panel = Panel::start().await;
     let (from, source) = panel.node("source", "25565").await;
     let (to, target) = panel.node("target", "25560-25566").await;
@@ -91,7 +91,7 @@ impl Two {
         format!("/api/v1/admin/servers/{}/transfer", self.server)
     }
 
-    async fn start(&self) -> Response {
+    pub(crate) async fn start(&self) -> Response {
         self.panel.post(&self.path(), &json!({"target_node_id": self.target.node})).await
     }
 
@@ -100,11 +100,11 @@ impl Two {
     }
 }
 
-fn at(transfer: &str) -> String {
+pub(crate) fn at(transfer: &str) -> String {
     format!("/api/v1/admin/transfers/{transfer}")
 }
 
-async fn until_state(panel: &Panel, transfer: &str, state: &str) -> Value {
+pub(crate) async fn until_state(panel: &Panel, transfer: &str, state: &str) -> Value {
     until(async || {
         let seen = panel.get(&at(transfer)).await.ok();
         (seen["state"] == state).then_some(seen)
@@ -112,11 +112,11 @@ async fn until_state(panel: &Panel, transfer: &str, state: &str) -> Value {
     .await
 }
 
-fn id_of(answer: &Value) -> String {
+pub(crate) fn id_of(answer: &Value) -> String {
     answer["id"].as_str().unwrap().to_owned()
 }
 
-fn actions(agent: &TestAgent) -> Vec<String> {
+pub(crate) fn actions(agent: &TestAgent) -> Vec<String> {
     let step = |request: Request| match request {
         Request::Transfer { key, .. } => Some(key.step),
         _ => None,

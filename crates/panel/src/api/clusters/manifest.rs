@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn no_gap_is_left_and_each_value_is_where_it_belongs() {
-        let manifest = render(TEMPLATE, "https://panel.example:8443", "bpe_T-1", "example.org/badger@sha256:00").unwrap();
+        let manifest =
+            render(TEMPLATE, "https://panel.example:8443", "bpe_T-1", "example.org/badger@sha256:00").unwrap();
         assert!(!manifest.contains("{{"), "{manifest}");
         for part in ["https://panel.example:8443", "bpe_T-1", "image: \"example.org/badger@sha256:00\""] {
             assert!(manifest.contains(part), "{part}");

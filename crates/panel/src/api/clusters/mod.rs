@@ -138,8 +138,7 @@ async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<
     query.only_filters(&[])?;
     let sort = query.sort(&["created_at", "name", "memory_mb", "disk_mb", "last_seen_at"], "created_at")?;
     let mut conn = app.db.acquire().await?;
-    let page =
-        nodes::nodes_page(&mut conn, NodeKind::Cluster, query.paging, sort.column, sort.descending).await?;
+    let page = nodes::nodes_page(&mut conn, NodeKind::Cluster, query.paging, sort.column, sort.descending).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for node in page.items {
         items.push(ClusterView::load(&app, &mut conn, node, None).await?);

@@ -17,9 +17,9 @@ use super::check::{self, Nothing};
 use super::views::{Many, One};
 use super::{Admin, Answer, ApiError, Body, Id, Idempotency, ListQuery};
 use crate::app::App;
+use crate::db::nodes::{self, NodeKind};
 use crate::db::transfers::{self, Filter, Transfer};
 use crate::db::{Conn, DbError, audit, servers};
-use crate::db::nodes::{self, NodeKind};
 use crate::migrate::admission::Place;
 use crate::migrate::{MigrateError, Refusal, StartRequest};
 use view::TransferView;
@@ -302,9 +302,7 @@ impl From<MigrateError> for ApiError {
             MigrateError::Refused(refusal) => refusal.into(),
             MigrateError::NotFound => Self::not_found("transfer"),
             MigrateError::Conflict { code, message } => Self::conflict(code, message),
-            MigrateError::AgentOffline { kind, name } => {
-                Refusal::AgentOffline { place: Place { kind, name } }.into()
-            }
+            MigrateError::AgentOffline { kind, name } => Refusal::AgentOffline { place: Place { kind, name } }.into(),
             MigrateError::Agent(error) => {
                 Self::unavailable("agent_failed", format!("The agent could not do it: {error}. Try again later."))
             }

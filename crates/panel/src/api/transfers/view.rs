@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use model::{
-    CopyPath, CopyProgress, CopyReceipt, Failure, Mode, NodeId, Options, PathKind, ServerId, Stage, StartAfter, TransferId, TransferState,
-    Verify,
+    CopyPath, CopyProgress, CopyReceipt, Failure, Mode, NodeId, Options, PathKind, ServerId, Stage, StartAfter,
+    TransferId, TransferState, Verify,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

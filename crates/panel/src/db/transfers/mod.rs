@@ -9,8 +9,8 @@ mod ownership;
 mod row;
 
 use model::{
-    AllocationId, CopyPath, CopyProgress, CopyReceipt, Epoch, Failure, Limits, Mode, NodeId, Options, ServerId, Stage, Timestamp,
-    TransferId, TransferState,
+    AllocationId, CopyPath, CopyProgress, CopyReceipt, Epoch, Failure, Limits, Mode, NodeId, Options, ServerId, Stage,
+    Timestamp, TransferId, TransferState,
 };
 use sqlx::AssertSqlSafe;
 
