@@ -56,7 +56,7 @@ impl Orchestrator {
         Box::pin(async move {
             let _busy = busy;
             self.beds.until_still(server).await;
-            outcome(self.carry(server, request).await)
+            outcome(Box::pin(self.carry(server, request)).await)
         })
     }
 
@@ -300,14 +300,13 @@ impl Orchestrator {
     /// The mover notes what is kept; then the pod goes. A repeat finds the pod gone and the volume labelled.
     async fn retain(&self, step: &Step, expires_at: Timestamp, request: &Request) -> Result<Reply, AgentError> {
         let (server, transfer) = (step.server, step.transfer());
-        let bytes = match self.objects.retained(server, transfer).await? {
-            Some(bytes) => bytes,
-            None => {
-                self.awaken(server, Need::Files, None).await?;
-                match self.hub.call(server, request, AWAY).await? {
-                    Reply::Retained { bytes } => bytes,
-                    other => return Ok(other),
-                }
+        let bytes = if let Some(bytes) = self.objects.retained(server, transfer).await? {
+            bytes
+        } else {
+            self.awaken(server, Need::Files, None).await?;
+            match self.hub.call(server, request, AWAY).await? {
+                Reply::Retained { bytes } => bytes,
+                other => return Ok(other),
             }
         };
         self.objects.conceal_data(server, transfer).await?;

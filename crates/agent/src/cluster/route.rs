@@ -208,12 +208,13 @@ fn takes_back(action: &TransferAction) -> bool {
 /// order; only what the cluster is still doing for them has to give way.
 pub(super) fn towards(newer: &Name, earlier: &Name) -> Towards {
     match (newer, earlier) {
-        (_, Name::Step { takes_back: true, .. }) => Towards::After,
-        (_, Name::Step { takes_back: false, .. }) => Towards::Instead,
         // What is being removed is made again, or started, when it is gone. It cannot be asked for anything meanwhile.
-        (_, Name::Remove) => Towards::After,
-        (Name::Remove, _) | (Name::Stop | Name::Kill, Name::Start(_)) => Towards::Instead,
-        (Name::Start(_), Name::Create | Name::Start(_)) => Towards::After,
+        (_, Name::Step { takes_back: true, .. } | Name::Remove) | (Name::Start(_), Name::Create | Name::Start(_)) => {
+            Towards::After
+        }
+        (_, Name::Step { takes_back: false, .. }) | (Name::Remove, _) | (Name::Stop | Name::Kill, Name::Start(_)) => {
+            Towards::Instead
+        }
         (_, _) => Towards::Beside,
     }
 }

@@ -1,5 +1,6 @@
 //! One mover's connection, from its handshake to its end.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,7 +40,7 @@ const MISSED: u32 = 3;
 struct Goodbye(u16, String);
 
 impl Goodbye {
-    fn new(code: u16, reason: impl ToString) -> Self {
+    fn new(code: u16, reason: &(impl Display + ?Sized)) -> Self {
         Self(code, reason.to_string())
     }
 }
@@ -127,7 +128,7 @@ impl Hub {
         let welcome = serde_json::to_string(&ToAgent::Welcome(Welcome { heartbeat_ms, ..welcome }));
         let sent = match welcome {
             Ok(text) => say(&mut sink, &text).await,
-            Err(error) => Err(Goodbye::new(1011, error)),
+            Err(error) => Err(Goodbye::new(1011, &error)),
         };
         if let Err(end) = sent {
             return end;
@@ -143,7 +144,7 @@ impl Hub {
             match timeout(HEARTBEAT * MISSED, stream.next()).await {
                 Err(_) => return Goodbye::new(4408, "silent for three heartbeats"),
                 Ok(None) => return Goodbye::new(1006, "the connection was cut"),
-                Ok(Some(Err(error))) => return Goodbye::new(1006, error),
+                Ok(Some(Err(error))) => return Goodbye::new(1006, &error),
                 Ok(Some(Ok(Message::Text(text)))) => self.heard(line, text.as_str()),
                 Ok(Some(Ok(Message::Close(_)))) => return Goodbye::new(1000, "closed by the mover"),
                 Ok(Some(Ok(_))) => {}
@@ -222,7 +223,7 @@ async fn write(
 
 async fn say(sink: &mut SplitSink<&mut Socket, Message>, text: &str) -> Result<(), Goodbye> {
     match timeout(SEND, sink.send(Message::from(text))).await {
-        Ok(sent) => sent.map_err(|error| Goodbye::new(1006, error)),
+        Ok(sent) => sent.map_err(|error| Goodbye::new(1006, &error)),
         Err(_) => Err(Goodbye::new(4408, "does not take what it is sent")),
     }
 }

@@ -1,4 +1,4 @@
-//! Hub and movers in one process: real TLS and WebSockets over loopback, games of the fake runtime.
+//! Hub and movers in one process: real TLS and web sockets over loopback, games of the fake runtime.
 
 #![allow(clippy::unwrap_used)]
 
@@ -131,7 +131,7 @@ impl Knocking {
         }
     }
 
-    async fn is_closed(mut self) -> u16 {
+    async fn closed_with(mut self) -> u16 {
         loop {
             match tokio::time::timeout(PATIENCE, self.0.next()).await.unwrap() {
                 Some(Ok(Message::Close(frame))) => return frame.unwrap().code.into(),
@@ -341,7 +341,7 @@ async fn a_newer_connection_takes_the_place_of_the_older_with_what_it_was_asked(
     new.says(&hello()).await;
     assert!(matches!(new.hears().await, ToAgent::Welcome(_)));
     assert_eq!(new.is_asked().await, (id, "stop_server".to_owned()));
-    assert_eq!(old.is_closed().await, 4409);
+    assert_eq!(old.closed_with().await, 4409);
     new.says(&ToPanel::Reply { id, outcome: model::agent_api::Outcome::Ok(Reply::Done) }).await;
     assert_eq!(asked.await.unwrap(), Reply::Done);
 }
@@ -356,7 +356,7 @@ async fn who_shows_a_wrong_bearer_or_says_nothing_useful_is_not_let_in() {
     }
     let mut odd = scene.knock(&scene.hub.bearers.bearer(server)).await.unwrap();
     odd.0.send(Message::from("rubbish")).await.unwrap();
-    assert_eq!(odd.is_closed().await, 1006);
+    assert_eq!(odd.closed_with().await, 1006);
     let mut plain = TcpStream::connect(scene.address).await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut rest = Vec::new();
