@@ -3,6 +3,7 @@
 //! Everything here may block for the length of an fsync, so the functions that a task calls are async and do their
 //! work on the blocking pool.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use model::agent_api::{AgentError, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::layout::Place;
 
 /// Runs blocking work off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -95,6 +98,63 @@ pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether nothing of a server is in its place. Where `data` is mounted, it and the directory around it may exist.
+pub(crate) fn is_vacant(place: &Place, mounted: bool) -> io::Result<bool> {
+    if !mounted {
+        return Ok(!place.home.exists());
+    }
+    let beside = |name: &OsString| Some(name.as_os_str()) != place.data().file_name();
+    Ok(!names(&place.home)?.iter().any(beside) && names(&place.data())?.is_empty())
+}
+
+/// Removes a server's place. Where `data` is mounted, it is emptied, and only it and the directory around it stay.
+pub(crate) fn clear_place(place: &Place, mounted: bool) -> io::Result<()> {
+    if !mounted {
+        remove_tree(&place.home)?;
+        return place.home.parent().map_or(Ok(()), sync_dir);
+    }
+    let data = place.data();
+    // The records first: files without them are nobody's server, records without files would be a broken one.
+    for name in names(&place.home)?.into_iter().filter(|name| Some(name.as_os_str()) != data.file_name()) {
+        remove_any(&place.home.join(name))?;
+    }
+    if place.home.exists() {
+        sync_dir(&place.home)?;
+    }
+    empty(&data)
+}
+
+/// Removes what is in a directory, as far as it exists.
+fn empty(dir: &Path) -> io::Result<()> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    // A world may deny its owner even this.
+    let mode = fs::metadata(dir)?.permissions().mode();
+    if mode & 0o700 != 0o700 {
+        fs::set_permissions(dir, Permissions::from_mode(mode | 0o700))?;
+    }
+    names(dir)?.into_iter().try_for_each(|name| remove_any(&dir.join(name)))?;
+    sync_dir(dir)
+}
+
+fn remove_any(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => remove_tree(path),
+        Ok(_) => remove_file(path),
+        Err(e) => gone_is_fine(Err(e)),
+    }
+}
+
+/// What is in a directory; nothing if it is not there.
+fn names(dir: &Path) -> io::Result<Vec<OsString>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
 /// A world may hold directories of mode 0555; only root removes from those without asking.
 fn open_up(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(0o700))?;
@@ -155,6 +215,30 @@ mod tests {
         let path = dir.path().join("a.json");
         fs::write(&path, "{").unwrap();
         assert!(read_json::<u32>(&path).unwrap_err().to_string().contains("a.json"));
+    }
+
+    #[test]
+    fn a_place_that_is_mounted_is_emptied_and_stays() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(model::ServerId::new(), dir.path().join("home"));
+        assert!(is_vacant(&place, true).unwrap() && is_vacant(&place, false).unwrap());
+        clear_place(&place, true).unwrap();
+        fs::create_dir_all(place.data().join("world/shut")).unwrap();
+        assert!(!is_vacant(&place, true).unwrap());
+        for file in ["spec.json", "data/f", "data/world/shut/g"] {
+            fs::write(place.home.join(file), "x").unwrap();
+        }
+        fs::set_permissions(place.data().join("world/shut"), Permissions::from_mode(0o555)).unwrap();
+        let inode = fs::metadata(place.data()).unwrap().ino();
+        clear_place(&place, true).unwrap();
+        clear_place(&place, true).unwrap();
+        assert_eq!(names(&place.home).unwrap(), ["data"]);
+        assert_eq!(fs::metadata(place.data()).unwrap().ino(), inode);
+        assert!(is_vacant(&place, true).unwrap());
+        assert!(!is_vacant(&place, false).unwrap());
+        clear_place(&place, false).unwrap();
+        assert!(!place.home.exists());
     }
 
     #[test]

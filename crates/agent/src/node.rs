@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::layout::{Layout, Place};
 use crate::resources;
 use crate::server::{self, Around, Server};
-use crate::transfer::Transfers;
+use crate::transfer::{Transfers, clear_place};
 
 const CONSOLE_LINES: u32 = 1000;
 
@@ -165,7 +165,7 @@ impl Node {
             return Ok(()); // A repeat. A transfer's target, which is no server yet, is not this command's business.
         }
         self.let_go(id).await?;
-        remove_tree(&self.layout.place(id).home).await
+        clear_place(self, id).await
     }
 }
 

@@ -17,13 +17,18 @@ pub(super) fn of_engine(error: &Error) -> AgentError {
         // A file that somebody still writes, a disk that hiccups: time may help.
         _ => ErrorCode::Internal,
     };
+    AgentError::new(code, explain(error))
+}
+
+/// With the whole chain of causes.
+pub(super) fn explain(error: &Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
         message = format!("{message}: {inner}");
         cause = inner.source();
     }
-    AgentError::new(code, message)
+    message
 }
 
 pub(super) fn conflict(message: impl Into<String>) -> AgentError {

@@ -9,11 +9,15 @@
 //! A panel asks for one thing at a time, so a different request means that it has given up on the one before. The
 //! order of requests is the order in which they came off the wire: `submit` decides before it returns.
 
+mod dial;
 mod fault;
 mod health;
 mod look;
 mod orphans;
+mod pipe;
+mod place;
 mod progress;
+mod reach;
 mod record;
 mod retained;
 mod room;
@@ -22,12 +26,14 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod way;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ::transfer::Dialled;
 use futures_util::future::BoxFuture;
 use model::agent_api::{AgentError, Outcome, StepKey, TransferAction};
 use model::{ServerId, Timestamp, TransferId};
@@ -37,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::disk;
 use crate::layout::Layout;
 use crate::node::Node;
+pub(crate) use place::clear_place;
 use record::{Phase, Record, name};
 use source::Session;
 use target::OpenDoor;
@@ -45,6 +52,8 @@ use turn::answer;
 /// All transfers that this agent remembers.
 pub(crate) struct Transfers {
     all: Mutex<HashMap<TransferId, Arc<Transfer>>>,
+    /// URL of the panel that this agent knows.
+    panel: Mutex<String>,
 }
 
 /// One of them.
@@ -57,6 +66,8 @@ pub(crate) struct Transfer {
     running: Mutex<Vec<Running>>,
     /// The source's open copy.
     session: tokio::sync::Mutex<Option<Session>>,
+    /// The source's wait for a target that dials.
+    meeting: tokio::sync::Mutex<Option<Dialled>>,
     /// The target's open door.
     door: tokio::sync::Mutex<Option<OpenDoor>>,
 }
@@ -86,7 +97,16 @@ impl Transfers {
                 None => {}
             }
         }
-        Ok(Self { all: Mutex::new(all) })
+        Ok(Self { all: Mutex::new(all), panel: Mutex::default() })
+    }
+
+    /// A relay that the panel names by its path alone is at the panel as this agent knows it.
+    pub(crate) fn set_panel(&self, url: &str) {
+        url.clone_into(&mut self.panel.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn panel(&self) -> String {
+        self.panel.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// After a restart: reopens doors, removes what no transfer owns, and begins to look after retained copies.
@@ -102,6 +122,9 @@ impl Transfers {
             }
         }
         orphans::remove(node).await;
+        if place::is_mounted(node) {
+            return; // What is retained there is a volume, and not ours to destroy.
+        }
         let (reaper, shutdown) = (Arc::clone(node), node.around.shutdown.clone());
         tokio::spawn(async move { shutdown.run_until_cancelled(retained::reap_for_ever(&reaper)).await });
     }
@@ -148,6 +171,7 @@ impl Transfer {
             writing: tokio::sync::Mutex::new(()),
             running: Mutex::new(Vec::new()),
             session: tokio::sync::Mutex::new(None),
+            meeting: tokio::sync::Mutex::new(None),
             door: tokio::sync::Mutex::new(None),
         }
     }

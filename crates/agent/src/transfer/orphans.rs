@@ -1,7 +1,7 @@
 //! What belongs to no transfer and no server any more is removed when the agent starts, and said so.
 //!
 //! Nothing here touches files that a server or a retained copy might want: a place that holds data without a spec is
-//! left for a person.
+//! left for a person, and one that is mounted was there before any transfer.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use model::{ServerId, TransferId};
 
 use super::Transfer;
+use super::place::is_mounted;
 use crate::disk;
 use crate::node::{Node, remove_tree};
 
@@ -24,7 +25,7 @@ pub(super) async fn remove(node: &Node) {
     for (name, path) in entries(&node.layout.servers()).await {
         let Ok(server) = name.parse::<ServerId>() else { continue };
         let known = node.server(server).is_ok() || expected.contains(&server);
-        if !known && !path.join("spec.json").exists() {
+        if !known && !is_mounted(node) && !path.join("spec.json").exists() {
             remove_place(&path).await;
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, StepKey, TransferAction};
+use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Route, StepKey, TransferAction};
 use model::{Epoch, ServerId, ServerSpec, Timestamp, TransferId};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,18 @@ pub(super) struct Target {
     pub(super) source_fingerprint: String,
     pub(super) ticket: String,
     pub(super) phase: Phase,
+    /// Where we dial, because the source cannot dial us.
+    #[serde(default)]
+    pub(super) dial: Option<Route>,
+    /// All that was staged is in the server's data, which was there before: staging is of no more use.
+    #[serde(default)]
+    pub(super) published: bool,
+}
+
+impl Target {
+    pub(super) fn new(spec: ServerSpec, epoch: Epoch, source_fingerprint: String, ticket: String) -> Self {
+        Self { spec, epoch, source_fingerprint, ticket, phase: Phase::Preparing, dial: None, published: false }
+    }
 }
 
 /// How far a target has come.
@@ -107,6 +119,12 @@ impl Record {
             return Err(refuse(ErrorCode::Cancelled, format!("transfer {} was aborted here", self.transfer)));
         }
         Ok(())
+    }
+
+    pub(super) fn dial(&mut self, route: Option<Route>) {
+        if let Some(target) = &mut self.target {
+            target.dial = route;
+        }
     }
 
     pub(super) fn phase(&self) -> Option<&Phase> {

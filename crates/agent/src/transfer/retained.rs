@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Transfer;
 use super::fault::conflict;
+use super::place::is_mounted;
 use crate::disk;
 use crate::layout::Place;
 use crate::node::{Node, remove_tree};
@@ -38,6 +39,9 @@ impl Transfer {
         let dir = node.layout.retained_of(self.id);
         let place = node.layout.place(self.server);
         let expiry = Expiry { server: self.server, expires_at };
+        if is_mounted(node) {
+            return self.retain_in_place(&dir, place, expiry).await;
+        }
         let (to, from) = (dir.clone(), place.clone());
         let moved = disk::blocking(move || move_aside(&from, &to, &expiry)).await;
         let size = moved.map_err(|e| disk::failed("retain", &place.home, &e))?;
@@ -45,6 +49,20 @@ impl Transfer {
         remove_tree(&place.home).await?;
         tracing::info!(transfer = %self.id, bytes = size, %expires_at, "transfer: the source's copy is retained");
         Ok(Reply::Retained { bytes: size })
+    }
+
+    /// Where the files are mounted they stay where they are, fenced: whoever made the mount takes what runs away, keeps
+    /// the volume, and destroys it in the end. Here it is only written down.
+    async fn retain_in_place(&self, dir: &Path, place: Place, expiry: Expiry) -> Result<Reply, AgentError> {
+        let (to, data) = (dir.to_owned(), place.data());
+        let noted = disk::blocking(move || {
+            disk::private_dir(&to)?;
+            disk::write_json(&to.join("expires.json"), &expiry)?;
+            ::transfer::measure(&data).map(|size| size.bytes).map_err(io::Error::other)
+        });
+        let bytes = noted.await.map_err(|e| disk::failed("retain", &place.home, &e))?;
+        tracing::info!(transfer = %self.id, bytes, "transfer: the source's volume is the retained copy");
+        Ok(Reply::Retained { bytes })
     }
 
     pub(super) async fn free_retained(&self, node: &Node) -> Result<Reply, AgentError> {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::transfer::{Decision, OwnerMap, Progress, RateLimit, Receipt, RoundReport, Source, SourceOptions};
-use model::agent_api::{AgentError, Door, ErrorCode, Owner, Reply, Route};
+use model::agent_api::{AgentError, Door, ErrorCode, Owner, Reply};
 use model::{CopyReceipt, FreezePrediction};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Transfer;
 use super::fault::{conflict, of_engine};
 use super::progress::{Reporter, millis};
+use super::reach::Tries;
+use super::{Transfer, way};
 use crate::disk;
 use crate::node::Node;
 use crate::runtime::Unit;
@@ -126,15 +127,27 @@ impl Transfer {
         };
         let data = node.layout.place(self.server).data();
         let progress = Arc::new(Progress::default());
-        let Route::Direct { address } = &door.route else { return Err(conflict("this way is not known here")) };
-        tracing::info!(transfer = %self.id, target = address, "transfer: connecting to the target");
-        let source = Source::connect(address, &node.key, peer, &ticket, &data, options, Arc::clone(&progress)).await;
-        let source = source.map_err(|e| self.copy_failed(&e))?;
+        tracing::info!(transfer = %self.id, target = way::shown(&door.route), "transfer: connecting to the target");
+        let tries = Tries::of_copy(&door.route);
+        let source = loop {
+            let stream = match self.stream(node, &door.route, tries.until).await {
+                Ok(stream) => stream,
+                Err(error) if tries.again(&error).await => continue,
+                Err(error) => return Err(self.copy_failed(&error)),
+            };
+            let (options, progress) = (options.clone(), Arc::clone(&progress));
+            match Source::over(stream, &node.key, peer, &ticket, &data, options, progress).await {
+                Err(error) if tries.again(&error).await => {}
+                other => break other.map_err(|e| self.copy_failed(&e))?,
+            }
+        };
         let reporter = Reporter::start(self.id, progress, node.around.news.clone());
         Ok(Session { source, door, limit, history: Vec::new(), reporter })
     }
 
+    /// Ends the copy, and the wait for a target that dials.
     pub(super) async fn end_copy(&self) -> Result<Reply, AgentError> {
+        *self.meeting.lock().await = None;
         let open = self.session.lock().await.take();
         if let Some(session) = open
             && tokio::time::timeout(GOODBYE, session.source.abort()).await.is_err()
@@ -190,7 +203,7 @@ pub(super) async fn answers_tcp(node: &Node, server: &Server) -> bool {
     matches!(tokio::time::timeout(TCP_PROBE, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
-fn owner_map(owner: Option<Owner>) -> OwnerMap {
+pub(super) fn owner_map(owner: Option<Owner>) -> OwnerMap {
     owner.map_or(OwnerMap::Keep, |Owner { uid, gid }| OwnerMap::To { uid, gid })
 }
 

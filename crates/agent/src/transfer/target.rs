@@ -13,10 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Transfer;
+use super::dial::Dial;
 use super::fault::{cancelled, conflict, of_engine};
+use super::place::{clear_place, is_mounted};
 use super::progress::{Reporter, millis};
 use super::record::{Phase, Target};
 use super::room::{check_port, check_room, limits};
+use super::source::owner_map;
 use crate::disk;
 use crate::node::{Node, remove_tree};
 use crate::runtime::Unit;
@@ -37,6 +40,8 @@ pub(super) struct Order {
 /// A door that is open for the source.
 pub(super) struct OpenDoor {
     received: watch::Receiver<bool>,
+    /// Who does not wait for the source alone.
+    pub(super) dial: Option<Dial>,
     _task: AbortOnDropHandle<Option<()>>,
     _reporter: Reporter,
 }
@@ -44,7 +49,7 @@ pub(super) struct OpenDoor {
 impl Transfer {
     pub(super) async fn prepare_target(
         self: &Arc<Self>,
-        node: &Node,
+        node: &Arc<Node>,
         order: Order,
         cancel: &CancellationToken,
     ) -> Result<Reply, AgentError> {
@@ -53,7 +58,7 @@ impl Transfer {
             return Err(conflict("it has been started here already"));
         }
         if phase.is_none() {
-            self.check_absent(node)?;
+            self.check_absent(node).await?;
         }
         let Order { target, bytes, files } = order;
         let (spec, epoch) = (target.spec.clone(), target.epoch);
@@ -83,10 +88,13 @@ impl Transfer {
         })
     }
 
-    fn check_absent(&self, node: &Node) -> Result<(), AgentError> {
-        let home = node.layout.place(self.server).home;
-        if node.server(self.server).is_ok() || home.exists() {
-            return Err(conflict(format!("server {} is on this node already ({})", self.server, home.display())));
+    async fn check_absent(&self, node: &Node) -> Result<(), AgentError> {
+        let (place, mounted) = (node.layout.place(self.server), is_mounted(node));
+        let looked = place.clone();
+        let vacant = disk::blocking(move || disk::is_vacant(&looked, mounted)).await;
+        let vacant = vacant.map_err(|e| disk::failed("look into", &place.home, &e))?;
+        if node.server(self.server).is_ok() || !vacant {
+            return Err(conflict(format!("server {} is on this node already ({})", self.server, place.home.display())));
         }
         Ok(())
     }
@@ -105,7 +113,7 @@ impl Transfer {
     }
 
     /// Lets the source in. Also after a restart of the agent, from the record.
-    pub(super) async fn open_door(self: &Arc<Self>, node: &Node) -> Result<(), AgentError> {
+    pub(super) async fn open_door(self: &Arc<Self>, node: &Arc<Node>) -> Result<(), AgentError> {
         let Some(target) = self.record().target.clone() else { return Err(conflict("nothing is prepared here")) };
         let ticket: Ticket = target.ticket.parse().map_err(|_| conflict("the ticket is not one"))?;
         let source: Fingerprint =
@@ -113,6 +121,7 @@ impl Transfer {
         let progress = Arc::new(Progress::default());
         let staging = node.layout.staging_of(self.id);
         let config = ReceiverConfig {
+            owner: owner_map(node.around.runtime.house().owner),
             limits: limits(&staging),
             progress: Arc::clone(&progress),
             idle_timeout: SOURCE_SILENT,
@@ -127,7 +136,8 @@ impl Transfer {
         let task = async move { shutdown.run_until_cancelled(keeper.keep_door(path, door, word)).await };
         let task = AbortOnDropHandle::new(tokio::spawn(task));
         let reporter = Reporter::start(self.id, progress, node.around.news.clone());
-        *slot = Some(OpenDoor { received, _task: task, _reporter: reporter });
+        let dial = target.dial.map(|route| Dial::start(self.id, node, route));
+        *slot = Some(OpenDoor { received, dial, _task: task, _reporter: reporter });
         Ok(())
     }
 
@@ -191,6 +201,9 @@ impl Transfer {
 
     /// Makes staging the server's data. Done again after a crash, it finds one of the two.
     async fn publish(&self, node: &Node) -> Result<(), AgentError> {
+        if is_mounted(node) {
+            return self.publish_into(node).await;
+        }
         let (tree, staging) = (node.layout.staging_tree(self.id), node.layout.staging_of(self.id));
         let data = node.layout.place(self.server).data();
         let place = data.clone();
@@ -208,6 +221,21 @@ impl Transfer {
             disk::remove_tree(&staging)
         });
         published.await.map_err(|e| disk::failed("publish to", &place, &e))
+    }
+
+    /// Moves what is staged into the directory that is mounted. That it was done is noted before staging, and with it
+    /// the engine's own proof, goes: an empty directory would not say whether all or nothing was published.
+    async fn publish_into(&self, node: &Node) -> Result<(), AgentError> {
+        let (tree, staging) = (node.layout.staging_tree(self.id), node.layout.staging_of(self.id));
+        let data = node.layout.place(self.server).data();
+        if !self.record().target.as_ref().is_some_and(|target| target.published) {
+            let (from, to) = (tree, data.clone());
+            let published = disk::blocking(move || Ok(::transfer::publish_into(&from, &to))).await;
+            let published = published.map_err(|e| disk::failed("publish to", &data, &e))?;
+            published.map_err(|e| of_engine(&e))?;
+            self.update(node, |record| record.target.iter_mut().for_each(|it| it.published = true)).await?;
+        }
+        remove_tree(&staging).await
     }
 
     /// Nothing of this transfer stays. It was not for players yet, so what runs may be ended at once.
@@ -241,7 +269,7 @@ impl Transfer {
             server.kill().await?;
         }
         node.let_go(self.server).await?;
-        remove_tree(&node.layout.place(self.server).home).await?;
+        clear_place(node, self.server).await?;
         self.update(node, |record| record.target = None).await
     }
 

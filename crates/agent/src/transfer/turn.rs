@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::cancelled;
-use super::record::{Phase, Target};
+use super::record::Target;
 use super::target::Order;
 use super::{Running, Transfer};
 use crate::node::Node;
@@ -112,7 +112,7 @@ impl Transfer {
         match action {
             TransferAction::Measure => self.measure(node, cancel).await,
             TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files } => {
-                let target = Target { spec: *spec, epoch, source_fingerprint, ticket, phase: Phase::Preparing };
+                let target = Target::new(*spec, epoch, source_fingerprint, ticket);
                 self.prepare_target(node, Order { target, bytes, files }, cancel).await
             }
             TransferAction::Precopy { door, max_freeze_ms, bandwidth_limit } => {
@@ -134,9 +134,9 @@ impl Transfer {
             }
             TransferAction::AbortTarget => self.abort_target(node).await,
             TransferAction::Audit { owner } => self.audit(node, owner, cancel).await,
-            TransferAction::ExpectTarget { .. }
-            | TransferAction::DialSource { .. }
-            | TransferAction::TryDoor { .. } => Err(AgentError::new(ErrorCode::Unsupported, "not yet")),
+            TransferAction::ExpectTarget { rendezvous } => self.expect_target(node, &rendezvous).await,
+            TransferAction::DialSource { route } => self.dial_source(node, route).await,
+            TransferAction::TryDoor { door } => self.try_door(node, door).await,
             TransferAction::RetainSource { expires_at } => self.retain_source(node, expires_at).await,
             TransferAction::FreeRetained => self.free_retained(node).await,
         }
@@ -154,9 +154,9 @@ fn takes_back(action: &TransferAction) -> bool {
     )
 }
 
-/// What takes something back is tried until it is done, also under the key that failed.
+/// What takes something back is tried until it is done, also under the key that failed. What only looks, looks again.
 fn may_be_repeated_after_failure(action: &TransferAction) -> bool {
-    takes_back(action) || matches!(action, TransferAction::FreeRetained)
+    takes_back(action) || matches!(action, TransferAction::FreeRetained | TransferAction::TryDoor { .. })
 }
 
 /// Actions whose work may stop anywhere. The others are short, and half of them is worse than all.

@@ -4,8 +4,11 @@
 
 mod docker;
 mod faults;
+mod mounted;
+mod pipes;
 mod restarts;
 mod story;
+mod ways;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,22 +49,30 @@ struct Side {
     key: Arc<Identity>,
     permit_key: String,
     runtime: RuntimeConfig,
+    data: Data,
     node: Arc<Node>,
 }
 
+/// What the directory of a server's files is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Data {
+    Plain,
+    Mounted,
+}
+
 impl Side {
-    async fn new(panel: &Signer, runtime: RuntimeConfig) -> Self {
+    async fn new(panel: &Signer, runtime: RuntimeConfig, data: Data) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = Arc::new(Identity::generate("test").unwrap());
         let (id, permit_key) = (NodeId::new(), panel.public());
-        let node = open(&dir, id, &key, &permit_key, &runtime).await;
-        Self { dir, id, key, permit_key, runtime, node }
+        let node = open(&dir, id, &key, &permit_key, &runtime, data).await;
+        Self { dir, id, key, permit_key, runtime, data, node }
     }
 
     async fn restart(&mut self) {
         self.node.around.shutdown.cancel();
         let old = Arc::downgrade(&self.node);
-        self.node = open(&self.dir, self.id, &self.key, &self.permit_key, &self.runtime).await;
+        self.node = open(&self.dir, self.id, &self.key, &self.permit_key, &self.runtime, self.data).await;
         let gone = async {
             while old.strong_count() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -129,12 +140,20 @@ fn remove_containers(socket: &str, agent: &str) {
     }
 }
 
-async fn open(dir: &TempDir, id: NodeId, key: &Arc<Identity>, permit_key: &str, runtime: &RuntimeConfig) -> Arc<Node> {
+async fn open(
+    dir: &TempDir,
+    id: NodeId,
+    key: &Arc<Identity>,
+    permit_key: &str,
+    runtime: &RuntimeConfig,
+    data: Data,
+) -> Arc<Node> {
     let permits = Arc::new(Permits::default());
     permits.set(Verifier::new(id, permit_key).unwrap());
     let clock = Arc::new(SystemClock);
+    let runtime = crate::runtime(runtime, key.fingerprint().to_string(), Arc::clone(&clock) as _).await.unwrap();
     let around = Around {
-        runtime: crate::runtime(runtime, key.fingerprint().to_string(), Arc::clone(&clock) as _).await.unwrap(),
+        runtime: if data == Data::Mounted { Arc::new(mounted::Mounted(runtime)) } else { runtime },
         clock,
         permits,
         heard: Arc::new(Heard::new()),
@@ -153,6 +172,8 @@ struct Stage {
     spec: ServerSpec,
     transfer: TransferId,
     ticket: String,
+    /// The source's side of the copy's way; none: directly.
+    way: Option<Route>,
 }
 
 impl Stage {
@@ -162,13 +183,24 @@ impl Stage {
     }
 
     async fn with(runtime: RuntimeConfig, image: &str) -> Self {
+        Self::in_houses(runtime, image, Data::Plain).await
+    }
+
+    async fn in_houses(runtime: RuntimeConfig, image: &str, data: Data) -> Self {
         let panel = Signer::new();
-        let (source, target) = (Side::new(&panel, runtime.clone()).await, Side::new(&panel, runtime).await);
+        let (source, target) = (Side::new(&panel, runtime.clone(), data).await, Side::new(&panel, runtime, data).await);
         let mut spec = spec();
         spec.image = image.to_owned();
         spec.startup = "/bin/sh game.sh".to_owned();
-        let stage =
-            Self { panel, source, target, spec, transfer: TransferId::new(), ticket: Ticket::random().to_string() };
+        let stage = Self {
+            panel,
+            source,
+            target,
+            spec,
+            transfer: TransferId::new(),
+            ticket: Ticket::random().to_string(),
+            way: None,
+        };
         let create = Request::CreateServer { spec: Box::new(stage.spec.clone()), epoch: Epoch(EPOCH) };
         assert_eq!(stage.source.node.obey(create).await, Outcome::Ok(Reply::Done));
         let data = stage.source_data();
@@ -242,7 +274,7 @@ impl Stage {
 
     fn door(&self) -> Door {
         Door {
-            route: Route::Direct { address: self.target.node.data_address() },
+            route: self.way.clone().unwrap_or_else(|| Route::Direct { address: self.target.node.data_address() }),
             fingerprint: self.target.key.fingerprint().to_string(),
             ticket: self.ticket.clone(),
             owner: None,
