@@ -13,14 +13,16 @@ use serde_json::{Value, json};
 use crate::harness::random::Random;
 use crate::harness::{House, Setup, eventually, tree};
 
-fn hosts() -> [String; 2] {
+/// The engines.
+pub(crate) fn hosts() -> [String; 2] {
     let hosts =
         std::env::var("BADGER_TEST_DOCKER_HOSTS").expect("scripts/test-docker.sh sets BADGER_TEST_DOCKER_HOSTS");
     let hosts: Vec<String> = hosts.split_whitespace().map(ToOwned::to_owned).collect();
     hosts.try_into().expect("two engines")
 }
 
-fn docker(host: &str, args: &[&str]) -> String {
+/// The output of the engine's own client.
+pub(crate) fn docker(host: &str, args: &[&str]) -> String {
     let output = Command::new("docker").args(["-H", host]).args(args).output().unwrap();
     assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -42,7 +44,8 @@ fn running(host: &str, server: &str) -> Vec<String> {
     docker(host, &["ps", "-q", "--filter", &filter]).split_whitespace().map(ToOwned::to_owned).collect()
 }
 
-fn all(host: &str, server: &str) -> usize {
+/// How many containers a server has on an engine, running or not.
+pub(crate) fn all(host: &str, server: &str) -> usize {
     let filter = format!("label=io.badgerpanel.server={server}");
     docker(host, &["ps", "-aq", "--filter", &filter]).split_whitespace().count()
 }
@@ -50,6 +53,14 @@ fn all(host: &str, server: &str) -> usize {
 fn egg() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/eggs/minetest.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The same with another image.
+pub(crate) fn egg_with(image: &str) -> Value {
+    let mut egg = egg();
+    egg["docker_images"] = json!({"test": image});
+    egg["scripts"]["installation"]["container"] = json!(image);
+    egg
 }
 
 fn minetest() -> House {
@@ -131,8 +142,8 @@ fn docker_a_real_game_server_moves_while_it_runs_and_goes_on() {
 }
 
 /// The game loop answers a player who knocks, not only the port.
-fn assert_answers(address: &str) {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+pub(crate) fn assert_answers(address: &str) {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     socket.connect(address).unwrap();
     // Protocol id, no peer yet, channel 0, an empty packet; the server answers with the id that it gives to us.

@@ -2,8 +2,8 @@
 //!
 //! Each test has a house of its own (a panel and two daemons below a temporary directory) that goes with all its
 //! processes when the test ends, also when it fails. What a test needs beyond that is in its name: `docker_…` takes two
-//! engines, `as_root_…` takes root; both are ignored by default and run by `scripts/test.sh` where they can be.
-//! Everything talks to 127.0.0.1.
+//! engines, `as_root_…` takes root, `kubernetes_…` takes two clusters and two engines; all are ignored by default and run by
+//! `scripts/test.sh` where they can be. Everything talks to this machine.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -13,6 +13,7 @@ mod demo;
 mod docker;
 mod full_disk;
 mod harness;
+mod kubernetes;
 mod live;
 mod offline;
 mod refusals;

@@ -73,13 +73,13 @@ impl House {
         let dir = tempfile::Builder::new().prefix("badger-e2e.").tempdir().unwrap();
         let [port] = free_ports();
         let listen = format!("127.0.0.1:{port}");
-        let mut panel = start_panel(dir.path(), &listen);
+        let mut panel = start_panel(dir.path(), &listen, &[]);
         let key = wait_panel(&mut panel, dir.path(), &listen);
         let api = Api::new(&format!("http://{listen}"), &key);
         let node = |n: usize, data: Option<PathBuf>| {
             let host = setup.docker_hosts.as_ref().map(|hosts| hosts[n].as_str());
             let data = data.unwrap_or_else(|| dir.path().join(format!("node-{n}")));
-            Node::enrol(&api, &format!("node-{n}"), data, dir.path().join(format!("daemon-{n}.log")), host)
+            Node::enrol(&api, &format!("node-{n}"), "127.0.0.1", data, dir.path().join(format!("daemon-{n}.log")), host)
         };
         let nodes = [node(0, None), node(1, setup.target_data.clone())];
         let egg = setup.egg.unwrap_or_else(|| ledger_egg(setup.world));
@@ -198,7 +198,7 @@ impl House {
 
     /// Starts the panel again on the same data and address.
     pub(crate) fn start_panel(&mut self) {
-        let mut panel = start_panel(self.dir.path(), &self.listen);
+        let mut panel = start_panel(self.dir.path(), &self.listen, &[]);
         wait_panel(&mut panel, self.dir.path(), &self.listen);
         self.panel = Some(panel);
     }
@@ -270,18 +270,19 @@ impl Drop for House {
     }
 }
 
-fn is_over(transfer: &Value) -> bool {
+pub(crate) fn is_over(transfer: &Value) -> bool {
     matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck"))
 }
 
-fn start_panel(dir: &Path, listen: &str) -> Process {
+/// Starts a panel in `dir`, with `more` arguments.
+pub(crate) fn start_panel(dir: &Path, listen: &str, more: &[&str]) -> Process {
     let data = dir.join("panel");
-    let args = ["panel", "--data", data.to_str().unwrap(), "--listen", listen];
+    let args = [&["panel", "--data", data.to_str().unwrap(), "--listen", listen], more].concat();
     Process::start("panel", &args, &[], &dir.join("panel.log"))
 }
 
 /// Waits until the panel is ready; its first admin key.
-fn wait_panel(panel: &mut Process, dir: &Path, listen: &str) -> String {
+pub(crate) fn wait_panel(panel: &mut Process, dir: &Path, listen: &str) -> String {
     let log = dir.join("panel.log");
     eventually("the panel is ready", Duration::from_secs(30), || {
         if let Some(status) = panel.ended() {

@@ -36,14 +36,21 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Makes it in the panel, gives it two addresses, and starts its daemon with the one-time token.
-    pub(crate) fn enrol(api: &Api, name: &str, data: PathBuf, log: PathBuf, docker_host: Option<&str>) -> Self {
+    /// Makes it in the panel, gives it two ports of `ip`, and starts its daemon with the one-time token.
+    pub(crate) fn enrol(
+        api: &Api,
+        name: &str,
+        ip: &str,
+        data: PathBuf,
+        log: PathBuf,
+        docker_host: Option<&str>,
+    ) -> Self {
         let body = json!({"name": name, "memory_mb": MEMORY_MB, "disk_mb": DISK_MB, "cpu_percent": CPU_PERCENT});
         let node = api.post("/admin/nodes", &body).expect(201);
         let id = node["id"].as_str().unwrap().to_owned();
         let token = node["enrolment"]["token"].as_str().unwrap().to_owned();
         let ports = free_ports::<2>().map(|port| port.to_string());
-        let body = json!({"node_id": id, "ip_address": "127.0.0.1", "ports": ports});
+        let body = json!({"node_id": id, "ip_address": ip, "ports": ports});
         let allocations = api.post("/admin/allocations", &body).expect(201);
         let of = |field: &str| -> Vec<String> {
             let one = |a: &Value| a[field].as_str().map_or_else(|| a[field].to_string(), ToOwned::to_owned);
@@ -53,11 +60,11 @@ impl Node {
         let runtime = if docker_host.is_some() { "docker" } else { "process" };
         let mut start_args: Vec<String> =
             ["daemon", "--panel", &api.url, "--runtime", runtime, "--data"].map(ToOwned::to_owned).into();
-        start_args.extend([data.display().to_string(), "--data-listen".into(), format!("127.0.0.1:{data_port}")]);
+        start_args.extend([data.display().to_string(), "--data-listen".into(), format!("{ip}:{data_port}")]);
         let mut node = Self {
             id,
             data,
-            addresses: of("port").iter().map(|port| format!("127.0.0.1:{port}")).collect(),
+            addresses: of("port").iter().map(|port| format!("{ip}:{port}")).collect(),
             allocations: of("id"),
             process: None,
             start_args,
@@ -124,7 +131,7 @@ pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
         loop {
             let offset = u16::try_from(std::process::id() % 100).unwrap() * 100;
             let port = 20_000 + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            if TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok() {
                 break port;
             }
         }

@@ -1,7 +1,7 @@
 //! A player of the ledger, written apart from the demo's: it remembers what the server acknowledged and asks for it later.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -14,6 +14,7 @@ use super::wait::eventually;
 const NAME: &str = "e2e";
 const BETWEEN_RECORDS: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(3);
+const TO_CONNECT: Duration = Duration::from_millis(500);
 
 /// What the server has acknowledged: the checksum of record `seq` is at `seq - 1`.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,7 @@ struct Kept {
 pub(crate) struct Player {
     stop: Arc<AtomicBool>,
     kept: Arc<Mutex<Kept>>,
+    addresses: Arc<Mutex<Vec<String>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -35,17 +37,26 @@ impl Player {
     /// Plays at whichever of `addresses` answers.
     pub(crate) fn start(addresses: Vec<String>) -> Self {
         let (stop, kept) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Kept::default())));
-        let (s, k) = (Arc::clone(&stop), Arc::clone(&kept));
+        let addresses = Arc::new(Mutex::new(addresses));
+        let (s, k, known) = (Arc::clone(&stop), Arc::clone(&kept), Arc::clone(&addresses));
         let thread = thread::spawn(move || {
             while !s.load(Ordering::Relaxed) {
-                for address in &addresses {
+                let all = known.lock().unwrap().clone();
+                for address in &all {
                     // Refused, cut, gone: the next address, again and again.
                     drop(play(address, &k, &s));
                 }
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        Self { stop, kept, thread: Some(thread) }
+        Self { stop, kept, addresses, thread: Some(thread) }
+    }
+
+    /// From now on it also tries `address`, and tries it first.
+    pub(crate) fn also_at(&self, address: &str) {
+        let mut all = self.addresses.lock().unwrap();
+        all.retain(|known| known != address);
+        all.insert(0, address.to_owned());
     }
 
     /// How many records were acknowledged.
@@ -117,7 +128,9 @@ fn play(address: &str, kept: &Mutex<Kept>, stop: &AtomicBool) -> std::io::Result
 }
 
 fn connect(address: &str) -> std::io::Result<(TcpStream, BufReader<TcpStream>)> {
-    let stream = TcpStream::connect(address)?;
+    // Where nothing listens any more nobody may refuse either: packets to a port that a cluster has taken back vanish.
+    let to = address.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+    let stream = TcpStream::connect_timeout(&to, TO_CONNECT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -1,6 +1,7 @@
 //! Watches the machine for the one thing that must never be: a server's game twice (I1).
 //!
-//! It asks neither panel nor agents: it looks at the processes whose working directory is a server's data.
+//! It asks neither panel nor agents: it looks at the processes whose working directory is a server's data, or, in
+//! containers of whatever kind, at those that were given the server's id.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,6 +31,21 @@ pub(crate) fn games(root: &Path) -> BTreeSet<Game> {
         .collect()
 }
 
+/// All games of `server` in containers of this machine's kernel: engines' and clusters' alike. A game is a process
+/// called `name` that was given the id; a launcher or an entry point is called otherwise.
+pub(crate) fn games_in_containers(name: &str, server: &str) -> BTreeSet<Game> {
+    let mark = format!("P_SERVER_UUID={server}");
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let is_game = |pid: &u32| {
+        let file = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        let has = |bytes: &[u8], word: &str| bytes.split(|b| *b == 0).any(|part| part == word.as_bytes());
+        let arguments = file("cmdline");
+        let words = arguments.split(|b| *b == 0).take(2).any(|word| word.ends_with(name.as_bytes()));
+        words && has(&file("environ"), &mark)
+    };
+    pids.filter(is_game).map(|pid| Game { pid, dir: PathBuf::from(server) }).collect()
+}
+
 /// A thread that looks all the time.
 #[derive(Debug)]
 pub(crate) struct Witness {
@@ -42,17 +58,23 @@ pub(crate) struct Witness {
 impl Witness {
     /// Watches `root`, below which there is one server.
     pub(crate) fn start(root: &Path) -> Self {
+        let root = root.to_owned();
+        Self::watch(BETWEEN_LOOKS, move || games(&root))
+    }
+
+    /// Watches what `look` sees of one server; it is paused between looks, for some cost more than others.
+    pub(crate) fn watch(pause: Duration, look: impl Fn() -> BTreeSet<Game> + Send + 'static) -> Self {
         let (stop, looks, seen) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(None)));
-        let (root, flags) = (root.to_owned(), (Arc::clone(&stop), Arc::clone(&looks), Arc::clone(&seen)));
+        let flags = (Arc::clone(&stop), Arc::clone(&looks), Arc::clone(&seen));
         let thread = thread::spawn(move || {
             let (stop, looks, seen) = flags;
             while !stop.load(Ordering::Relaxed) {
-                if let Some(games) = two_at_once(&root) {
+                if let Some(games) = two_at_once(&look) {
                     seen.lock().unwrap().get_or_insert(games);
                 }
                 looks.fetch_add(1, Ordering::Relaxed);
-                thread::sleep(BETWEEN_LOOKS);
+                thread::sleep(pause);
             }
         });
         Self { stop, looks, seen, thread: Some(thread) }
@@ -77,11 +99,11 @@ impl Drop for Witness {
 
 /// One look is not an instant: one game may end and the next begin while we walk. Two that are there in two looks one
 /// after the other were there together in between.
-fn two_at_once(root: &Path) -> Option<Vec<Game>> {
-    let first = games(root);
+fn two_at_once(look: impl Fn() -> BTreeSet<Game>) -> Option<Vec<Game>> {
+    let first = look();
     if first.len() < 2 {
         return None;
     }
-    let both: Vec<Game> = first.intersection(&games(root)).cloned().collect();
+    let both: Vec<Game> = first.intersection(&look()).cloned().collect();
     (both.len() > 1).then_some(both)
 }

@@ -1,0 +1,228 @@
+//! One cluster: its orchestrator comes and goes as an administrator would do it, and its objects are counted.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::kubectl::{Kubectl, given};
+use crate::harness::api::Api;
+use crate::harness::eventually;
+
+/// Where the orchestrator lives.
+pub(super) const SYSTEM: &str = "badger-system";
+/// Everything that a server may have, in namespaces of its own and beside them.
+const KINDS: &str = "namespaces,deployments.apps,replicasets.apps,pods,services,persistentvolumeclaims,secrets,\
+                     configmaps,persistentvolumes";
+/// Until an orchestrator is there, or what was removed is gone.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How the orchestrator is installed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Installer {
+    /// The panel's one-line command.
+    Kubectl,
+    /// The panel's command for the chart.
+    Helm,
+}
+
+/// One cluster of the fleet.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    /// `a` or `b`.
+    pub(super) name: &'static str,
+    /// Its id in the panel.
+    pub(super) id: String,
+    /// Its administrator.
+    pub(super) kubectl: Kubectl,
+}
+
+impl Cluster {
+    /// Makes it in the panel and installs its orchestrator with the command that the panel shows.
+    pub(super) fn join(api: &Api, name: &'static str, how: Installer) -> Self {
+        let kubectl = Kubectl::of(name);
+        let mut cluster = Self { name, id: String::new(), kubectl };
+        cluster.wipe();
+        let made = api.post("/admin/clusters", &json!({"name": format!("cluster-{name}")})).expect(201);
+        made["id"].as_str().unwrap().clone_into(&mut cluster.id);
+        let command = match how {
+            Installer::Kubectl => &made["enrolment"]["command"],
+            Installer::Helm => &made["enrolment"]["helm_command"],
+        };
+        cluster.kubectl.shell(command.as_str().unwrap());
+        cluster.wait_online(api);
+        cluster
+    }
+
+    /// Waits until the panel says that its orchestrator is there.
+    pub(super) fn wait_online(&self, api: &Api) {
+        eventually(&format!("cluster {} is online", self.name), PATIENCE, || {
+            (api.get(&format!("/admin/clusters/{}", self.id)).expect(200)["online"] == true).then_some(())
+        });
+    }
+
+    /// Takes away what this or an earlier test left: orchestrator, identity, servers. Finalizers are ours; without an
+    /// orchestrator nobody would lift them.
+    pub(super) fn wipe(&self) {
+        let quiet = ["--ignore-not-found", "--wait=true", "--timeout=60s"];
+        let delete = |what: &[&str]| drop(self.kubectl.run(&[&["delete"], what, &quiet].concat()));
+        delete(&["deployment,secret", "--all", "--namespace", SYSTEM]);
+        let namespaces = self.namespaces();
+        for namespace in &namespaces {
+            for anchor in self.kubectl.list(&["configmaps", "--namespace", namespace]) {
+                let name = anchor["metadata"]["name"].as_str().unwrap().to_owned();
+                let lift = r#"{"metadata": {"finalizers": null}}"#;
+                drop(self.kubectl.run(&[
+                    "patch",
+                    "configmap",
+                    &name,
+                    "--namespace",
+                    namespace,
+                    "--type=merge",
+                    "-p",
+                    lift,
+                ]));
+            }
+        }
+        if !namespaces.is_empty() {
+            let names: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+            delete(&[&["namespace"], &names[..]].concat());
+        }
+    }
+
+    /// Namespaces of servers.
+    pub(super) fn namespaces(&self) -> Vec<String> {
+        let all = self.kubectl.list(&["namespaces"]).into_iter();
+        all.map(|it| it["metadata"]["name"].as_str().unwrap().to_owned())
+            .filter(|name| name.starts_with("bp-"))
+            .collect()
+    }
+
+    /// Every object of any server, as `kind name`.
+    pub(super) fn objects(&self) -> Vec<Value> {
+        let all = self.kubectl.list(&[KINDS, "--all-namespaces"]).into_iter();
+        all.filter(is_of_a_server).collect()
+    }
+
+    /// The kinds of all objects of servers, each once for each object, sorted.
+    pub(super) fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<String> = self.objects().iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect();
+        kinds.sort();
+        kinds
+    }
+
+    /// Waits until there is nothing of any server (I9). The provisioner takes its time to remove a volume.
+    pub(super) fn wait_empty(&self) {
+        let mut left = Vec::new();
+        let empty = crate::harness::within(PATIENCE, || {
+            left = self.objects();
+            left.is_empty().then_some(())
+        });
+        let names = |all: &[Value]| {
+            all.iter().map(|it| format!("{} {}", it["kind"], it["metadata"]["name"])).collect::<Vec<_>>()
+        };
+        assert!(empty.is_some(), "left on cluster {}: {:?}", self.name, names(&left));
+    }
+
+    /// The only pod of the server that is there.
+    pub(super) fn pod(&self, server: &str) -> Value {
+        let pods = self.kubectl.list(&["pods", "--namespace", &format!("bp-{server}")]);
+        assert_eq!(pods.len(), 1, "{pods:?}");
+        pods[0].clone()
+    }
+
+    /// Changes a line of the orchestrator's configuration and restarts it, as an administrator would.
+    pub(super) fn configure(&self, api: &Api, from: &str, to: &str) {
+        let config = self.kubectl.json(&["get", "configmap", "badger-orchestrator", "--namespace", SYSTEM]);
+        let text = config["data"]["config.yml"].as_str().unwrap();
+        assert!(text.contains(from), "{text}");
+        let patch = json!({"data": {"config.yml": text.replace(from, to)}}).to_string();
+        self.kubectl.ok(&[
+            "patch",
+            "configmap",
+            "badger-orchestrator",
+            "--namespace",
+            SYSTEM,
+            "--type=merge",
+            "-p",
+            &patch,
+        ]);
+        self.restart_orchestrator(api);
+    }
+
+    /// Deletes the orchestrator's pod without grace and waits for the next one.
+    pub(super) fn restart_orchestrator(&self, api: &Api) {
+        self.kill_orchestrator();
+        self.kubectl.ok(&[
+            "rollout",
+            "status",
+            "deployment/badger-orchestrator",
+            "--namespace",
+            SYSTEM,
+            "--timeout=120s",
+        ]);
+        self.wait_online(api);
+    }
+
+    /// Deletes the orchestrator's pod without grace; the Deployment makes another.
+    pub(super) fn kill_orchestrator(&self) {
+        let selector = "app.kubernetes.io/name=badgerpanel-orchestrator";
+        self.kubectl.ok(&[
+            "delete",
+            "pod",
+            "--namespace",
+            SYSTEM,
+            "--selector",
+            selector,
+            "--grace-period=0",
+            "--force",
+            "--wait=true",
+        ]);
+    }
+
+    /// `kill -9` of a component of the cluster, or its start.
+    pub(super) fn component(&self, verb: &str, component: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kube-component.sh");
+        let output = Command::new(script).args([self.name, verb, component]).output().unwrap();
+        assert!(output.status.success(), "{verb} {component}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// What a person would look at after a failure.
+    pub(super) fn print_state(&self) {
+        let show = |args: &[&str]| {
+            let output = self.kubectl.run(args);
+            eprintln!("──── cluster {}: kubectl {}", self.name, args.join(" "));
+            eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        };
+        show(&["get", "pods,services,persistentvolumeclaims", "--all-namespaces", "-o", "wide"]);
+        show(&["logs", "deployment/badger-orchestrator", "--namespace", SYSTEM, "--tail=60"]);
+        for namespace in self.namespaces() {
+            show(&["get", "events", "--namespace", &namespace, "--sort-by=.lastTimestamp"]);
+            show(&[
+                "logs",
+                "--namespace",
+                &namespace,
+                "--selector",
+                "badgerpanel.io/server",
+                "--all-containers",
+                "--tail=40",
+            ]);
+        }
+    }
+}
+
+fn is_of_a_server(object: &Value) -> bool {
+    let at = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    match at("/kind").as_str() {
+        "Namespace" => at("/metadata/name").starts_with("bp-"),
+        "PersistentVolume" => at("/spec/claimRef/namespace").starts_with("bp-"),
+        // The cluster puts it into every namespace.
+        "ConfigMap" if at("/metadata/name") == "kube-root-ca.crt" => false,
+        _ => at("/metadata/namespace").starts_with("bp-"),
+    }
+}
+
+/// Where pods and this machine meet: the panel and the daemons listen there.
+pub(super) fn host_ip() -> String {
+    given("BADGER_TEST_KUBE_HOST")
+}

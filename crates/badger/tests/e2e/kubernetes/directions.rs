@@ -1,0 +1,73 @@
+//! All four directions, with our game and with somebody else's.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fleet::SLOW;
+use super::{Fleet, Game, Place};
+use crate::harness::eventually;
+
+/// From node to cluster, cluster to cluster, cluster to node, node to node, and by another order back.
+const ROUND: [Place; 6] =
+    [Place::Cluster(0), Place::Cluster(1), Place::Node(1), Place::Node(0), Place::Cluster(1), Place::Cluster(0)];
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_running_server_goes_every_way_and_loses_nothing() {
+    let fleet = Fleet::playing(Place::Node(0));
+    let mut kept = Vec::new();
+    for (turn, place) in ROUND.into_iter().enumerate() {
+        let transfer = fleet.migrated(place, &json!({}));
+        eprintln!("to {place:?}: frozen for {} ms by {}", transfer["freeze_ms"], transfer["path"]["kind"]);
+        assert_eq!(fleet.server()["epoch"], turn + 2);
+        assert_eq!(fleet.server()["status"], "running");
+        assert!(transfer["path"]["kind"].is_string(), "the way is told: {transfer}");
+        fleet.player().plays_on_within(SLOW);
+        fleet.player().assert_all_there(&fleet.address());
+        kept.push(transfer);
+    }
+    assert!(fleet.player().longest_gap() < Duration::from_mins(1), "{:?}", fleet.player().longest_gap());
+    for transfer in &kept {
+        fleet.free_retained(transfer);
+    }
+    fleet.clusters[1].wait_empty();
+    assert_eq!(fleet.clusters[0].kinds().iter().filter(|kind| *kind == "PersistentVolumeClaim").count(), 1);
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_server_that_is_offline_moves_and_stays_offline() {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    fleet.power("stop");
+    fleet.wait_status("offline");
+    for place in [Place::Cluster(1), Place::Node(0), Place::Cluster(0)] {
+        fleet.migrated(place, &json!({}));
+        assert_eq!(fleet.server()["status"], "offline");
+    }
+    fleet.power("start");
+    fleet.wait_status("running");
+    fleet.player().plays_on_within(SLOW);
+    fleet.player().assert_all_there(&fleet.address());
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_real_game_server_goes_every_way_and_answers_there() {
+    let fleet = Fleet::with(Game::Minetest, Place::Node(0));
+    fleet.power("start");
+    fleet.wait_status("running");
+    for place in &ROUND[..4] {
+        let before = eventually("the world goes on", SLOW, || ticked(&fleet));
+        fleet.migrated(*place, &json!({}));
+        let after = eventually("the world goes on", SLOW, || ticked(&fleet).filter(|record| *record > before));
+        assert!(after > before);
+        crate::docker::assert_answers(&fleet.address());
+    }
+}
+
+/// The last record that the ticker has told on the console.
+fn ticked(fleet: &Fleet) -> Option<u64> {
+    let number = |line: &String| line.split("[ticker] record ").nth(1)?.split(' ').next()?.parse().ok();
+    fleet.console().iter().filter_map(number).next_back()
+}

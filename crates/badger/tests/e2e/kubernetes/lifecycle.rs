@@ -1,0 +1,128 @@
+//! A server's life on a cluster, by the same API as on a node; `kubectl` sees what should be there and no more.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fleet::SLOW;
+use super::{Fleet, Game, Place};
+use crate::harness::eventually;
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_server_is_made_started_stopped_and_removed() {
+    for n in [0, 1] {
+        let mut fleet = Fleet::playing(Place::Cluster(n));
+        let cluster = &fleet.clusters[n];
+        let mut kinds = cluster.kinds();
+        kinds.dedup();
+        let whole = [
+            "Deployment",
+            "Namespace",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "Pod",
+            "ReplicaSet",
+            "Secret",
+            "Service",
+        ];
+        assert_eq!(kinds, whole);
+        assert_labels(&fleet, n);
+        assert_pod(&cluster.pod(&fleet.server));
+        fleet.clusters[1 - n].wait_empty();
+
+        assert_console(&fleet);
+        fleet.player().assert_all_there(&fleet.address());
+        let pod = uid(&fleet, n);
+        fleet.power("restart");
+        fleet.player().plays_on_within(SLOW);
+        fleet.power("stop");
+        fleet.wait_status("offline");
+        fleet.power("start");
+        fleet.wait_status("running");
+        fleet.player().plays_on_within(SLOW);
+        assert_eq!(uid(&fleet, n), pod, "the game stops and starts without its pod");
+        fleet.player().assert_all_there(&fleet.address());
+        fleet.power("kill");
+        eventually("the game has ended", SLOW, || {
+            matches!(fleet.server()["status"].as_str(), Some("offline" | "crashed")).then_some(())
+        });
+
+        fleet.api.delete(&format!("/admin/servers/{}", fleet.server)).expect(204);
+        fleet.clusters[n].wait_empty();
+        fleet.server.clear();
+    }
+}
+
+/// Whose it is and which epoch it has is on everything of it.
+fn assert_labels(fleet: &Fleet, n: usize) {
+    let with_epoch = ["Namespace", "Deployment", "PersistentVolumeClaim"];
+    let not_ours = ["PersistentVolume"];
+    for object in fleet.clusters[n].objects() {
+        let kind = object["kind"].as_str().unwrap();
+        if not_ours.contains(&kind) {
+            continue;
+        }
+        let labels = &object["metadata"]["labels"];
+        assert_eq!(labels["badgerpanel.io/server"], fleet.server.as_str(), "{object}");
+        assert!(labels["badgerpanel.io/transfer"].is_null(), "{object}");
+        if with_epoch.contains(&kind) {
+            assert_eq!(labels["badgerpanel.io/epoch"], fleet.server()["epoch"].to_string(), "{object}");
+        }
+    }
+}
+
+/// Under the restricted profile, with the limits that the API was given, without a credential of the cluster.
+fn assert_pod(pod: &Value) {
+    let spec = &pod["spec"];
+    assert_eq!(spec["automountServiceAccountToken"], false, "{spec}");
+    let game = spec["containers"].as_array().unwrap().iter().find(|c| c["name"] == "game").unwrap();
+    assert_eq!(game["resources"]["limits"]["cpu"], "1", "100 % of a core: {game}");
+    assert_eq!(game["resources"]["limits"]["memory"], "512Mi", "{game}");
+    let mounted = game["volumeMounts"].as_array().unwrap();
+    assert!(mounted.iter().any(|m| m["mountPath"] == "/home/container"), "{game}");
+}
+
+fn assert_console(fleet: &Fleet) {
+    assert!(fleet.console().iter().any(|line| line.contains("The ledger is open on")), "{:?}", fleet.console());
+    let command = json!({"command": "status"});
+    fleet.api.post(&format!("/servers/{}/command", fleet.server), &command).expect(202);
+    let before = fleet.console().len();
+    eventually("the console goes on", Duration::from_secs(30), || (fleet.console().len() >= before).then_some(()));
+}
+
+fn uid(fleet: &Fleet, n: usize) -> Value {
+    fleet.clusters[n].pod(&fleet.server)["metadata"]["uid"].clone()
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_what_a_person_changes_by_hand_is_told() {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    let (kubectl, namespace) = (&fleet.clusters[0].kubectl, format!("bp-{}", fleet.server));
+    assert_eq!(fleet.server()["attention"], json!([]));
+    let deployment = kubectl.list(&["deployments", "--namespace", &namespace])[0]["metadata"]["name"].clone();
+    let scale = ["scale", "deployment", deployment.as_str().unwrap(), "--replicas=0", "--namespace", &namespace];
+    kubectl.ok(&scale);
+    let said = eventually("the panel tells", SLOW, || {
+        let attention = fleet.server()["attention"].as_array().unwrap().clone();
+        (!attention.is_empty()).then_some(attention)
+    });
+    assert!(said.iter().any(|line| line.as_str().unwrap().contains("replicas")), "{said:?}");
+    // A start puts it right again, and everything is there.
+    eventually("the game is seen to be down", SLOW, || (fleet.server()["status"] != "running").then_some(()));
+    fleet.power("start");
+    fleet.wait_status("running");
+    fleet.player().plays_on_within(SLOW);
+    fleet.player().assert_all_there(&fleet.address());
+    eventually("all is well", SLOW, || (fleet.server()["attention"] == json!([])).then_some(()));
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_real_game_server_is_installed_and_answers() {
+    let fleet = Fleet::with(Game::Minetest, Place::Cluster(1));
+    fleet.power("start");
+    fleet.wait_status("running");
+    crate::docker::assert_answers(&fleet.address());
+}

@@ -1,0 +1,84 @@
+//! What a cluster cannot take is refused before anything stops, with the cause; nothing is left of the attempt.
+
+use serde_json::{Value, json};
+
+use super::fleet::SLOW;
+use super::{Fleet, Game, Place};
+use crate::docker::{docker, hosts};
+use crate::harness::eventually;
+
+/// Migrates to cluster a and expects a rollback that says `why`, without a moment's pause for players.
+fn refused(fleet: &Fleet, why: &[&str]) -> Value {
+    let transfer = fleet.migrate(Place::Cluster(0), &json!({}));
+    let ended = fleet.wait_final(&transfer);
+    assert_eq!(ended["state"], "rolled_back", "{ended}");
+    assert_eq!(ended["failure"]["step"], "prepare_target", "{ended}");
+    let message = ended["failure"]["message"].as_str().unwrap();
+    for word in why {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    assert_eq!(fleet.owner(), Place::Node(0));
+    fleet.assert_settled();
+    fleet.clusters[0].wait_empty();
+    ended
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_storage_class_that_is_not_there_is_named() {
+    let fleet = Fleet::playing(Place::Node(0));
+    fleet.clusters[0].configure(&fleet.api, "storage_class: \"\"", "storage_class: \"nowhere\"");
+    refused(&fleet, &["nowhere"]);
+    fleet.player().plays_on();
+    // Nothing of the attempt is in the way of the next one.
+    fleet.clusters[0].configure(&fleet.api, "storage_class: \"nowhere\"", "storage_class: \"\"");
+    fleet.migrated(Place::Cluster(0), &json!({}));
+    fleet.player().plays_on_within(SLOW);
+    fleet.player().assert_all_there(&fleet.address());
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_more_memory_than_any_node_has_is_said_with_the_numbers() {
+    let mut fleet = Fleet::new();
+    let node = fleet.nodes[0].borrow().id.clone();
+    fleet.api.patch(&format!("/admin/nodes/{node}"), &json!({"memory_mb": 2_000_000})).expect(200);
+    let made = fleet.try_create(Game::Ledger, Place::Node(0), &json!({"memory_limit": 1_000_000})).expect(201);
+    fleet.adopt(Game::Ledger, &made);
+    refused(&fleet, &["memory", "1000000"]);
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_an_image_that_the_cluster_cannot_get_is_named() {
+    const IMAGE: &str = "badger.local/only-on-engines:1";
+    for host in hosts() {
+        docker(&host, &["tag", &super::kubectl::given("BADGER_TEST_LEDGER_IMAGE"), IMAGE]);
+    }
+    let mut fleet = Fleet::new();
+    let made = fleet.try_create(Game::Ledger, Place::Node(0), &json!({"docker_image": IMAGE})).expect(201);
+    fleet.adopt(Game::Ledger, &made);
+    refused(&fleet, &[IMAGE]);
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_quota_that_keeps_a_pod_from_coming_is_told() {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    fleet.power("stop");
+    fleet.wait_status("offline");
+    let (kubectl, namespace) = (&fleet.clusters[0].kubectl, format!("bp-{}", fleet.server));
+    kubectl.ok(&["create", "quota", "none", "--hard=pods=0", "--namespace", &namespace]);
+    kubectl.ok(&["delete", "pods", "--all", "--namespace", &namespace]);
+    let said = eventually("the panel tells", SLOW, || {
+        let server = fleet.server();
+        let said = server["attention"].as_array().unwrap().iter().any(|it| it.to_string().contains("quota"));
+        said.then_some(server)
+    });
+    assert_ne!(said["status"], "running", "{said}");
+    kubectl.ok(&["delete", "quota", "none", "--namespace", &namespace]);
+    fleet.power("start");
+    fleet.wait_status("running");
+    fleet.player().plays_on_within(SLOW);
+    fleet.player().assert_all_there(&fleet.address());
+}
