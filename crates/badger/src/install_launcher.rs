@@ -18,7 +18,7 @@ use crate::exit::Exit;
 #[command(about = "Prepare a pod: the launcher for the game's container, the server's directories on the volume")]
 pub(crate) struct InstallLauncherArgs {
     /// Directory that the game's container sees too
-    #[arg(long, value_name = "DIR", default_value = "/badger/bin")]
+    #[arg(long, value_name = "DIR", default_value = "/pod/bin")]
     into: PathBuf,
     /// The server's volume
     #[arg(long, value_name = "DIR", default_value = "/volume")]

@@ -134,6 +134,7 @@ fn unscheduled(pod: &Pod, seen: &Seen) -> Option<Verdict> {
         return Some(trouble);
     }
     if said.contains("unbound immediate") || said.contains("not found") {
+        let said = warned(&seen.events, "PersistentVolumeClaim", &["ExternalProvisioning"]).unwrap_or(said);
         return Some(Verdict::Wait(format!("its volume is not there yet: {said}")));
     }
     if warned(&seen.events, "Pod", &["TriggeredScaleUp"]).is_some() {

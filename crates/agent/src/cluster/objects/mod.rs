@@ -58,6 +58,8 @@ mod remove;
 mod retain;
 mod rights;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -47,11 +47,7 @@ impl Objects {
         if retained.is_some() { Ok(retained) } else { self.claim(server).await }
     }
 
-    pub(super) async fn do_retained(
-        &self,
-        server: ServerId,
-        transfer: TransferId,
-    ) -> Result<Option<u64>, AgentError> {
+    pub(super) async fn do_retained(&self, server: ServerId, transfer: TransferId) -> Result<Option<u64>, AgentError> {
         let kept = api::list(&self.inside::<PersistentVolumeClaim>(server), &kept_by(transfer)).await?;
         let bytes = |claim: &PersistentVolumeClaim| claim.annotations().get(BYTES).and_then(|text| text.parse().ok());
         Ok(kept.first().map(|claim| bytes(claim).unwrap_or(0)))

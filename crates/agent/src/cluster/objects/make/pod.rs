@@ -1,11 +1,13 @@
 //! The pod of a server. Pure.
 //!
 //! ```text
-//! init  install-launcher   our image   /badger/bin ← badger; servers/<id>/data on the volume
-//!       mover              our image   /volume (all of it), /badger/run, /badger/token
+//! init  install-launcher   our image   /pod/bin ← badger; servers/<id>/data on the volume
+//!       mover              our image   /volume (all of it), /pod/run, /pod/token
 //!       game               any image   /home/container ← servers/<id>/data, /badger/place ← servers/<id> (read only),
-//!                                      /badger/bin (read only), /badger/run, /tmp
+//!                                      /badger/bin = /pod/bin (read only), /badger/run = /pod/run, /tmp
 //! ```
+//!
+//! Our image has a file `/badger`, the executable, so nothing can be mounted below that name there.
 //!
 //! Whatever changes here restarts games at the next raise: what may change while a game runs (epoch, environment, ports)
 //! is kept out of it.
@@ -22,9 +24,11 @@ use crate::cluster::objects::quantity::{demand, mi, milli};
 /// Beyond the game's own patience: for the launcher to see it end, and for the mover to write down that it did.
 const GRACE_MARGIN_S: u32 = 30;
 const VOLUME: &str = "/volume";
+const POD_BIN: &str = "/pod/bin";
+const POD_RUN: &str = "/pod/run";
+const TOKEN: &str = "/pod/token";
 const BIN: &str = "/badger/bin";
 const RUN: &str = "/badger/run";
-const TOKEN: &str = "/badger/token";
 const PLACE: &str = "/badger/place";
 const HOME: &str = "/home/container";
 /// As Docker's runtime has it.
@@ -90,10 +94,10 @@ pub(super) fn install_launcher(config: &ObjectsConfig, server: ServerId) -> Valu
         "name": INIT,
         "image": config.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["install-launcher", "--into", BIN, "--volume", VOLUME, "--server", server.to_string()],
+        "args": ["install-launcher", "--into", POD_BIN, "--volume", VOLUME, "--server", server.to_string()],
         "securityContext": container_security(true),
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
-        "volumeMounts": [mount("data", VOLUME), mount("bin", BIN)],
+        "volumeMounts": [mount("data", VOLUME), mount("bin", POD_BIN)],
     })
 }
 
@@ -111,13 +115,16 @@ fn mover(plan: &Plan<'_>) -> Value {
             ("BADGER_ORCHESTRATOR_FINGERPRINT", config.hub_fingerprint.clone()),
             ("BADGER_TOKEN_FILE", format!("{TOKEN}/token")),
             ("BADGER_DATA", VOLUME.to_owned()),
+            ("BADGER_LAUNCHER", format!("{POD_RUN}/launcher.sock")),
+            ("BADGER_UID", config.owner.uid.to_string()),
+            ("BADGER_GID", config.owner.gid.to_string()),
         ]),
         "securityContext": container_security(true),
         "resources": {
             "requests": {"cpu": milli(share.cpu_request_m), "memory": mi(share.memory_request_mb)},
             "limits": {"memory": mi(share.memory_limit_mb)},
         },
-        "volumeMounts": [mount("data", VOLUME), mount("run", RUN), read_only("token", TOKEN)],
+        "volumeMounts": [mount("data", VOLUME), mount("run", POD_RUN), read_only("token", TOKEN)],
     })
 }
 

@@ -1,0 +1,144 @@
+//! Why a server cannot be raised: found out by trying, with real schedulers and admissions, and said with its cure.
+
+use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::storage::v1::StorageClass;
+use model::agent_api::{CheckLevel, ErrorCode};
+use serde_json::{Value, json};
+
+use super::*;
+
+async fn refusal(stage: &Stage) -> AgentError {
+    let transfer = TransferId::new();
+    let error = stage.raise(Some(transfer)).await.unwrap_err();
+    stage.objects.remove_target(stage.server(), transfer).await.unwrap();
+    error
+}
+
+async fn first_error(stage: &Stage, code: &str) -> String {
+    let checks = stage.objects.check(&stage.spec, 1 << 20, 10).await;
+    let found = checks.iter().find(|check| check.code == code && check.level == CheckLevel::Error);
+    found.unwrap_or_else(|| panic!("{checks:?}")).message.clone()
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_too_large_for_every_node_say_what_is_short() {
+    let mut stage = Stage::new().await;
+    stage.spec.limits.memory_mb = 4 << 20;
+    let error = refusal(&stage).await;
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(error.message.contains("Insufficient memory"), "{error}");
+    assert!(error.message.contains("it asks for 4194368 MiB"), "with the mover's: {error}");
+    assert!(error.message.contains("MiB and"), "what the node has: {error}");
+    assert!(first_error(&stage, "cluster_nodes").await.contains("no node can take its pod"));
+    assert_eq!(stage.audit().await, Vec::<String>::new());
+}
+
+/// A namespace that was there before, with what a cluster's admin put into it.
+async fn with_quota(stage: &Stage, hard: &Value) {
+    let space = stage.objects.space(stage.server());
+    let labels = json!({names::MANAGED_BY: names::US});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": labels}});
+    api::apply::<Namespace>(&stage.objects.namespaces(), &namespace).await.unwrap();
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "small", "namespace": space}, "spec": {"hard": hard},
+    });
+    let quotas = stage.api::<ResourceQuota>();
+    api::apply::<ResourceQuota>(&quotas, &quota).await.unwrap();
+    until("a quota that is counted", || async {
+        let quota = api::get(&quotas, "small").await.unwrap().unwrap();
+        quota.status.is_some_and(|status| status.hard.is_some())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_over_their_quota_name_it() {
+    let stage = Stage::new().await;
+    with_quota(&stage, &json!({"requests.memory": "32Mi"})).await;
+    assert!(first_error(&stage, "cluster_quota").await.contains("small"));
+    let error = refusal(&stage).await;
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(error.message.contains("exceeded quota: small"), "{error}");
+    assert!(error.message.contains("raise the ResourceQuota"), "{error}");
+    let left = stage.audit().await;
+    assert!(left.iter().all(|object| object.starts_with("Namespace")), "it was not this transfer's: {left:?}");
+    stage.leave_nothing().await;
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_without_their_image_say_which() {
+    let mut stage = Stage::new().await;
+    stage.spec.image = "badger.local/nothing:1".to_owned();
+    let error = refusal(&stage).await;
+    assert_eq!(error.code, ErrorCode::ImageMissing);
+    assert!(error.message.contains("badger.local/nothing:1"), "{error}");
+    assert_eq!(stage.audit().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_without_their_storage_class_are_not_begun() {
+    let stage = Stage::with(|config| config.storage_class = Some("gold".to_owned())).await;
+    let error = refusal(&stage).await;
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(error.message.contains("no storage class `gold`") && error.message.contains("`local-path`"), "{error}");
+    assert!(first_error(&stage, "cluster_storage").await.contains("gold"));
+    assert_eq!(stage.audit().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_whose_volume_nobody_makes_are_waited_for_and_say_so() {
+    let name = format!("nobodys-{}", ServerId::new());
+    let stage = Stage::with(|config| {
+        config.storage_class = Some(name.clone());
+        config.patience.raise = Duration::from_secs(10);
+    })
+    .await;
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+        "provisioner": "nobody.example/nothing",
+    });
+    let classes = Api::<StorageClass>::all(stage.objects.client.clone());
+    api::apply::<StorageClass>(&classes, &class).await.unwrap();
+    let error = refusal(&stage).await;
+    api::delete(&classes, &name).await.unwrap();
+    assert_eq!(error.code, ErrorCode::Internal, "time may help");
+    assert!(error.message.contains("after 10 s") && error.message.contains("nobody.example/nothing"), "{error}");
+    assert_eq!(stage.audit().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_whose_port_is_taken_say_whose_it_is() {
+    let first = Stage::new().await;
+    first.raise(None).await.unwrap();
+    let mut second = Stage::new().await;
+    second.spec.allocations[0].port = first.spec.allocations[0].port;
+    let error = refusal(&second).await;
+    assert_eq!(error.code, ErrorCode::PortTaken);
+    let taken = first_error(&second, "cluster_ports").await;
+    assert!(taken.contains(&first.objects.space(first.server())), "{taken}");
+    second.spec.allocations[0].port = 25565;
+    let error = refusal(&second).await;
+    assert_eq!(error.code, ErrorCode::PortTaken);
+    assert!(error.message.contains("valid range"), "{error}");
+    assert_eq!(second.audit().await, Vec::<String>::new());
+    first.leave_nothing().await;
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_whose_api_server_is_away_are_waited_for() {
+    let mut stage = Stage::new().await;
+    let config = Config::new("https://127.0.0.1:9".parse().unwrap());
+    stage.objects.client = Client::try_from(config).unwrap();
+    let error = stage.raise(None).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unreachable);
+    let checks = stage.objects.check(&stage.spec, 1, 1).await;
+    assert!(checks.iter().any(|check| check.level == CheckLevel::Error && check.message.contains("cannot be reached")));
+}
