@@ -1,10 +1,14 @@
 //! The contract of [`Runtime`], run against every implementation that this machine can start.
 //!
 //! The Docker runtime needs an engine (`DOCKER_HOST`) and an image on it with a `/bin/sh` and `nc` or `perl`
-//! (`BADGER_TEST_IMAGE`): its tests are ignored unless they are asked for, `make test-docker` does.
+//! (`BADGER_TEST_IMAGE`): its tests are ignored unless they are asked for, `make test-docker` does. So is that of a real
+//! pod (`make test-kubernetes`); the same launcher as a process of this machine is tested always.
 
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
+
+use std::any::Any;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +39,8 @@ struct Ground {
     anew: Arc<dyn Runtime>,
     place: Place,
     spec: ServerSpec,
-    /// The launcher, where there is one.
-    stage: Option<Arc<Stage>>,
+    /// The launcher and its surroundings, where there is one.
+    stage: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Ground {

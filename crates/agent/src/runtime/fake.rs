@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use model::agent_api::{AgentError, ErrorCode};
@@ -21,6 +22,7 @@ use crate::layout::Place;
 pub(crate) struct Fake {
     games: Mutex<HashMap<ServerId, Game>>,
     behaviour: Mutex<Behaviour>,
+    boots: AtomicU32,
 }
 
 /// What the next games do.
@@ -48,10 +50,28 @@ impl Fake {
 
     /// The game ends by itself.
     pub(crate) fn end(&self, server: ServerId, code: i32) {
+        self.end_as(server, Exit::with(Some(code)));
+    }
+
+    /// It ends because what it runs in has to go.
+    pub(crate) fn evict(&self, server: ServerId) {
+        self.end_as(server, Exit { code: Some(0), evicted: true });
+    }
+
+    /// The machine goes down with everything that runs there, and comes up again; or the pod is another one.
+    pub(crate) fn reboot(&self) {
+        self.boots.fetch_add(1, Ordering::Relaxed);
+        self.games.lock().unwrap().values_mut().for_each(|game| {
+            game.lines.clear();
+            game.exit = watch::Sender::new(Some(Exit::with(None)));
+        });
+    }
+
+    fn end_as(&self, server: ServerId, exit: Exit) {
         let mut games = self.games.lock().unwrap();
         let game = games.get_mut(&server).unwrap();
         game.lines.clear();
-        game.exit.send_replace(Some(Exit::with(Some(code))));
+        game.exit.send_replace(Some(exit));
     }
 
     pub(crate) async fn say(&self, server: ServerId, line: &str) {
@@ -96,6 +116,10 @@ impl Runtime for Fake {
 
     fn house(&self) -> House {
         House { owner: None, data_is_mounted: false, binds_ports: true }
+    }
+
+    fn boot(&self) -> String {
+        format!("boot {}", self.boots.load(Ordering::Relaxed))
     }
 
     async fn fetch(&self, _spec: &ServerSpec) -> Result<(), AgentError> {

@@ -20,8 +20,7 @@ impl Task {
             return reply(answer, Err(error));
         }
         self.spec.send_replace(shared(spec));
-        let data = self.place.data();
-        if self.status != ServerStatus::InstallFailed && data.exists() {
+        if self.is_live() || self.is_installed() {
             return reply(answer, Ok(()));
         }
         self.set_status(ServerStatus::Installing).await;
@@ -30,6 +29,13 @@ impl Task {
         let epoch = self.ownership.epoch;
         self.installation =
             Some(Box::pin(async move { runtime.install(Unit { place: &place, spec: &spec, epoch }).await }));
+    }
+
+    /// Where `data` is mounted it is there before anything is in it. Then an installation is repeated: what it runs has
+    /// been taken out of the spec by whoever has run it.
+    fn is_installed(&self) -> bool {
+        let scripted = self.spec().install.is_some() && self.around.runtime.house().data_is_mounted;
+        self.status != ServerStatus::InstallFailed && self.place.data().exists() && !scripted
     }
 
     pub(super) async fn install_ended(&mut self, result: Result<(), AgentError>) {
