@@ -108,6 +108,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let credential = Enrolment::new(&identity, vault, panel_url.clone(), config.enrolment_token)?;
     let around = Around { runtime, clock, permits, heard: Arc::new(Heard::new()), news, shutdown: shutdown.clone() };
     let node = Node::open(layout, around, key, listener).await?;
+    node.transfers.set_panel(&panel_url);
     let daemon = Daemon { node, name: config.name, advertise: config.advertise };
     Box::pin(Link::new(Arc::new(daemon), address, Box::new(credential), shutdown).keep()).await
 }

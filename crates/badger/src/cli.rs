@@ -7,7 +7,7 @@ use crate::client::{self, allocation, cluster, egg, flag, key, node, server, tra
 use crate::exit::Exit;
 use crate::ledger::{self, LedgerCommand};
 use crate::logging::LogArgs;
-use crate::{copy, demo, doctor, launcher, mover, orchestrator, roles};
+use crate::{copy, demo, doctor, install_launcher, launcher, mover, orchestrator, roles};
 
 /// Of commands that a person waits for. What goes wrong with a cluster is their finding, and said once.
 const QUIET: &str = "warn,kube_client=off";
@@ -79,6 +79,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
     Launcher(launcher::LauncherArgs),
+    #[command(hide = true)]
+    InstallLauncher(install_launcher::InstallLauncherArgs),
     /// The demo's game server
     #[command(subcommand, hide = true)]
     Ledger(LedgerCommand),
@@ -106,6 +108,7 @@ impl Cli {
             Command::Copy(args) => run_copy(args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Launcher(args) => launcher::run(args),
+            Command::InstallLauncher(args) => install_launcher::run(&args),
             Command::Ledger(command) => ledger::run(command),
         }
     }

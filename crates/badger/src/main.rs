@@ -7,6 +7,7 @@ mod copy;
 mod demo;
 mod doctor;
 mod exit;
+mod install_launcher;
 mod launcher;
 mod ledger;
 mod logging;

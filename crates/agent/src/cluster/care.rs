@@ -48,7 +48,7 @@ impl Orchestrator {
     fn put_to_sleep_if_idle(self: &Arc<Self>, known: &KnownServer) {
         let server = known.server;
         let stands_still = self.hub.seen(server).is_some_and(|seen| seen.status == ServerStatus::Offline);
-        let idle = self.hub.quiet_for(server).is_some_and(|quiet| quiet >= self.idle);
+        let idle = self.hub.quiet_for(server).is_some_and(|quiet| quiet >= self.about.idle);
         if known.asleep || known.transfer.is_some() || !stands_still || !idle || !self.hub.is_here(server) {
             return;
         }

@@ -17,6 +17,7 @@ mod hub;
 mod lanes;
 mod objects;
 mod orchestrator;
+mod relay;
 mod route;
 mod settings;
 mod survey;
@@ -39,7 +40,7 @@ use crate::link::enrolment::Enrolment;
 use crate::link::{Address, Link};
 use hub::{Bearers, Hub};
 use objects::{Objects, ObjectsConfig, Patience, Welcomed};
-use orchestrator::Orchestrator;
+use orchestrator::{Facts, Orchestrator};
 use vault::Sealed;
 
 pub use settings::Settings;
@@ -98,12 +99,11 @@ pub async fn run(config: OrchestratorConfig, shutdown: CancellationToken) -> Res
         remember(enrolled, &hub, &welcomed);
     }
     let address = Address::parse(&config.settings.panel_url)?;
-    let (url, token) = (config.settings.panel_url.clone(), config.settings.token.clone());
-    let credential = Enrolment::new(&identity, vault, url, token)?;
+    let (panel_url, token) = (config.settings.panel_url.clone(), config.settings.token.clone());
+    let credential = Enrolment::new(&identity, vault, panel_url.clone(), token)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (name, idle, ends) = (config.name, config.idle, shutdown.clone());
-    let orchestrator =
-        Orchestrator::new(name, fingerprint, hub_address, objects, hub, clock, news, welcomed, ends, idle);
+    let about = Facts { name: config.name, fingerprint, hub_address, panel_url, idle: config.idle };
+    let orchestrator = Orchestrator::new(about, objects, hub, clock, news, welcomed, shutdown.clone());
     tokio::spawn(Arc::clone(&orchestrator).care());
     Box::pin(Link::new(orchestrator, address, Box::new(credential), shutdown).keep()).await
 }

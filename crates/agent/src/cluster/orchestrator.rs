@@ -17,26 +17,34 @@ use super::beds::Beds;
 use super::hub::Hub;
 use super::lanes::Lanes;
 use super::objects::{KnownServer, Objects, Welcomed};
+use super::relay::completed;
 use super::route::{About, Name, name, server_of, towards};
 use crate::daemon::SOFTWARE;
 use crate::error::Result;
 use crate::link::Agent;
 
-/// Everything that the orchestrator is.
-pub(super) struct Orchestrator {
+/// What an orchestrator is told of itself and its surroundings.
+pub(super) struct Facts {
     /// For people.
     pub(super) name: String,
+    /// Of the hub's certificate.
     pub(super) fingerprint: String,
     /// `host:port` where movers connect.
     pub(super) hub_address: String,
+    pub(super) panel_url: String,
+    /// After which time without anything going on a server that does not run goes to sleep.
+    pub(super) idle: Duration,
+}
+
+/// Everything that the orchestrator is.
+pub(super) struct Orchestrator {
+    pub(super) about: Facts,
     pub(super) objects: Objects,
     pub(super) hub: Arc<Hub>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) news: broadcast::Sender<Notice>,
     pub(super) welcomed: watch::Sender<Option<Welcomed>>,
     pub(super) shutdown: CancellationToken,
-    /// After which time without anything going on a server that does not run goes to sleep.
-    pub(super) idle: Duration,
     pub(super) beds: Arc<Beds>,
     pub(super) table: Mutex<Table>,
     lanes: Arc<Lanes<About, Name>>,
@@ -62,30 +70,23 @@ pub(super) struct Known {
 
 impl Orchestrator {
     /// Not yet known to anybody.
-    #[allow(clippy::too_many_arguments, reason = "its parts, each made by `run`")]
     pub(super) fn new(
-        name: String,
-        fingerprint: String,
-        hub_address: String,
+        about: Facts,
         objects: Objects,
         hub: Arc<Hub>,
         clock: Arc<dyn Clock>,
         news: broadcast::Sender<Notice>,
         welcomed: watch::Sender<Option<Welcomed>>,
         shutdown: CancellationToken,
-        idle: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
-            name,
-            fingerprint,
-            hub_address,
+            about,
             objects,
             hub,
             clock,
             news,
             welcomed,
             shutdown,
-            idle,
             beds: Arc::default(),
             table: Mutex::default(),
             lanes: Arc::default(),
@@ -128,12 +129,13 @@ impl Orchestrator {
 
     /// What the panel is told of a server: its mover's word, and what the cluster shows around it.
     fn observation(&self, known: &Known) -> Option<ServerObservation> {
-        let KnownServer { server, epoch, asleep, attention, .. } = &known.server;
+        let KnownServer { server, epoch, asleep, attention, transfer } = &known.server;
         let seen = self.hub.seen(*server);
         let mut told = match (seen, asleep) {
             (Some(seen), false) => seen,
             (Some(seen), true) if !seen.status.is_live() => seen,
             (None, false) => return None, // Nobody has said yet what it is.
+            (None, true) if transfer.is_some() => return None, // It is no server yet.
             (_, true) => asleep_since(known.since, *server, *epoch),
         };
         told.attention.extend(attention.iter().cloned());
@@ -172,11 +174,11 @@ impl Agent for Orchestrator {
         Hello {
             version: VERSION,
             software: SOFTWARE.to_owned(),
-            host: self.name.clone(),
+            host: self.about.name.clone(),
             runtime: RuntimeKind::Kubernetes,
-            fingerprint: self.fingerprint.clone(),
+            fingerprint: self.about.fingerprint.clone(),
             // Nothing is delivered here: each target says where it is.
-            data_address: self.hub_address.clone(),
+            data_address: self.about.hub_address.clone(),
             secret: None,
             resources: self.resources().await,
             servers: self.observations(),
@@ -200,6 +202,7 @@ impl Agent for Orchestrator {
     /// else's turn to be asked.
     fn obey(self: Arc<Self>, request: Request) -> BoxFuture<'static, Outcome> {
         self.hub.word(server_of(&request));
+        let request = completed(request, &self.about.panel_url);
         let once = self.once.fetch_add(1, Ordering::Relaxed);
         let Some((about, name)) = name(&request, once) else {
             let (it, shutdown) = (Arc::clone(&self), self.shutdown.clone());

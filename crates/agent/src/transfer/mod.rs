@@ -26,7 +26,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod turn;
-mod way;
+pub(crate) mod way;
 
 use std::collections::HashMap;
 use std::io;

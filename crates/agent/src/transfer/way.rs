@@ -73,7 +73,7 @@ fn host_and_port(uri: &Uri) -> Result<String, Error> {
 }
 
 /// A path of the panel becomes a URL.
-fn complete(url: &str, panel: &str) -> String {
+pub(crate) fn complete(url: &str, panel: &str) -> String {
     if !url.starts_with('/') {
         return url.to_owned();
     }
