@@ -39,6 +39,17 @@ fn held(entry: &ManagedFieldsEntry) -> Option<(String, Vec<String>)> {
     (!paths.is_empty()).then(|| (entry.manager.clone().unwrap_or_default(), paths))
 }
 
+/// Whether somebody else set the replicas. The API server does not write down who: only that it is not us any more.
+pub(super) fn scaled(meta: &ObjectMeta) -> bool {
+    let entries = meta.managed_fields.iter().flatten();
+    let mut ours = entries.filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER)).peekable();
+    let owns = |entry: &ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref().and_then(|fields| serde_json::to_value(fields).ok());
+        fields.is_some_and(|fields| fields["f:spec"].get("f:replicas").is_some())
+    };
+    ours.peek().is_some() && !ours.any(owns)
+}
+
 /// Leaves of a field set, written as people write paths. Annotations of a template (`kubectl rollout restart`) change
 /// nothing that runs.
 fn collect(fields: &Value, path: &str, into: &mut Vec<String>) {
@@ -80,6 +91,11 @@ fn sentence(what: &str, who: &str, fields: &[String]) -> String {
     format!("The {what} was changed by hand ({who}): {named}; the next start of the server sets it back.")
 }
 
+/// Of a Deployment that [`scaled`] is true of.
+pub(super) fn scaled_sentence(replicas: i32) -> String {
+    format!("The Deployment `game` was scaled by hand to {replicas}; the next start of the server sets it back.")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -88,15 +104,15 @@ mod tests {
 
     use super::*;
 
-    fn meta(entries: Value) -> ObjectMeta {
+    fn meta(entries: &Value) -> ObjectMeta {
         serde_json::from_value(json!({"managedFields": entries})).unwrap()
     }
 
     #[test]
-    fn a_scaled_deployment_and_a_changed_image_are_named() {
-        let meta = meta(json!([
+    fn an_edited_deployment_and_a_changed_image_are_named() {
+        let meta = meta(&json!([
             {"manager": "badger-orchestrator", "operation": "Apply", "fieldsV1": {"f:spec": {"f:strategy": {}}}},
-            {"manager": "kubectl", "operation": "Update", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
             {"manager": "kubectl-set", "operation": "Update", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {
                 "f:containers": {"k:{\"name\":\"game\"}": {"f:image": {}}}}}}}},
         ]));
@@ -104,14 +120,26 @@ mod tests {
         assert_eq!(said.len(), 2);
         assert_eq!(
             said[0],
-            "The Deployment `game` was changed by hand (kubectl): spec.replicas; the next start of the server sets it back."
+            "The Deployment `game` was changed by hand (kubectl-edit): spec.replicas; the next start of the server sets it back."
         );
         assert!(said[1].contains("spec.template.spec.containers[game].image"), "{}", said[1]);
     }
 
     #[test]
+    fn replicas_that_are_not_ours_any_more_were_scaled() {
+        let applied = |spec: &Value| meta(&json!([{"manager": "badger-orchestrator", "fieldsV1": {"f:spec": spec}}]));
+        assert!(!scaled(&applied(&json!({"f:replicas": {}, "f:template": {}}))));
+        assert!(scaled(&applied(&json!({"f:template": {}}))), "as `kubectl scale` leaves it");
+        let rested = meta(&json!([
+            {"manager": "badger-orchestrator", "operation": "Apply", "fieldsV1": {"f:spec": {"f:template": {}}}},
+            {"manager": "badger-orchestrator", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+        ]));
+        assert!(!scaled(&rested), "we put it to rest ourselves");
+    }
+
+    #[test]
     fn what_the_cluster_writes_by_itself_is_nobodys_hand() {
-        let meta = meta(json!([
+        let meta = meta(&json!([
             {"manager": "kube-controller-manager", "operation": "Update", "fieldsV1": {"f:spec": {"f:volumeName": {}}}},
             {"manager": "local-path", "operation": "Update", "fieldsV1": {"f:metadata": {"f:annotations": {"f:x": {}}}}},
             {"manager": "kubectl", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {"f:replicas": {}}}},

@@ -84,6 +84,7 @@ fn attention_of(found: &Found) -> Vec<String> {
     let mut said = missing(found);
     if let Some(deployment) = &seen.deployment {
         said.extend(attention::sentences("Deployment `game`", &deployment.metadata));
+        said.extend(attention::scaled(&deployment.metadata).then(|| attention::scaled_sentence(replicas(seen))));
     }
     for service in found.services.iter().filter(|service| service.name_any() == GAME) {
         said.extend(attention::sentences("Service `game`", &service.metadata));

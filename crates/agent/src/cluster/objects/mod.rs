@@ -33,11 +33,9 @@
 //! | selfsubjectaccessreviews (authorization.k8s.io) | create | everybody may: asks for the above |
 //!
 //! No `update`, no `watch`, no `deletecollection`, no subresource but `log`. All are needed in namespaces that do not exist
-//! yet, so they are a ClusterRole. RBAC cannot bound that to our prefix; the manifest's admission policy does, for writes.
+//! yet, so they are a `ClusterRole`. RBAC cannot bound that to our prefix; the manifest's admission policy does, for writes.
 //! What remains: pods, events, services, configmaps and claims of the whole cluster can be read, secrets cannot,
 //! except that a `patch` answers with the object, which the admission policy lets happen in our namespaces only.
-
-#![allow(dead_code, unused_imports, reason = "the routing that calls this is being written beside it")]
 
 mod api;
 mod attention;

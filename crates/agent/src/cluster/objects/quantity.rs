@@ -60,13 +60,16 @@ fn thousandths(text: &str) -> Option<u128> {
     whole.checked_mul(scale)?.checked_add((part * scale).div_ceil(unit))
 }
 
+/// Powers of 1024 from the first.
+const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+/// Powers of 1000 from a thousandth.
+const DECIMAL: [&str; 7] = ["m", "", "k", "M", "G", "T", "P"];
+
 /// The digits of a quantity, and the thousandths that one of it is.
 fn scaled(text: &str) -> Option<(&str, u128)> {
     if let Some((number, exponent)) = text.split_once(['e', 'E']).filter(|(_, rest)| !rest.is_empty()) {
         return Some((number, 1000 * 10u128.checked_pow(exponent.trim_start_matches('+').parse().ok()?)?));
     }
-    const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    const DECIMAL: [&str; 7] = ["m", "", "k", "M", "G", "T", "P"];
     for (power, suffix) in (1u32..).zip(BINARY) {
         if let Some(number) = text.strip_suffix(suffix) {
             return Some((number, 1000 << (10 * power)));

@@ -23,11 +23,25 @@ pub(super) struct Standing {
     pub(super) claim: Option<PersistentVolumeClaim>,
 }
 
+/// Whose that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Neither volume nor Deployment is there.
+    Nobody,
+    /// The server is here for good.
+    Server,
+    /// A transfer brought it, and may take it away again.
+    Transfer(TransferId),
+}
+
 impl Standing {
-    /// Whose it is: none if it is not there, `Some(None)` if it is no transfer's.
-    pub(super) fn belongs_to(&self) -> Option<Option<TransferId>> {
+    pub(super) fn holder(&self) -> Holder {
         let claim = self.claim.as_ref().map(transfer_of);
-        claim.or_else(|| self.deployment.as_ref().map(transfer_of))
+        match claim.or_else(|| self.deployment.as_ref().map(transfer_of)) {
+            None => Holder::Nobody,
+            Some(None) => Holder::Server,
+            Some(Some(transfer)) => Holder::Transfer(transfer),
+        }
     }
 }
 
@@ -211,15 +225,16 @@ impl Objects {
 
 /// The transfer that everything of this raise belongs to.
 fn admit(raise: &Raise<'_>, standing: &Standing) -> Result<Option<TransferId>, AgentError> {
-    match (raise.transfer, standing.belongs_to()) {
-        (asked, None) => Ok(asked),
-        (None, Some(standing)) => Ok(standing),
-        (Some(asked), Some(Some(standing))) if asked == standing => Ok(Some(asked)),
-        (Some(_), Some(Some(other))) => Err(AgentError::new(
+    match (raise.transfer, standing.holder()) {
+        (asked, Holder::Nobody) => Ok(asked),
+        (None, Holder::Server) => Ok(None),
+        (None, Holder::Transfer(standing)) => Ok(Some(standing)),
+        (Some(asked), Holder::Transfer(standing)) if asked == standing => Ok(Some(asked)),
+        (Some(_), Holder::Transfer(other)) => Err(AgentError::new(
             ErrorCode::Conflict,
             format!("what transfer {other} brought of this server is still here; abort that transfer first"),
         )),
-        (Some(_), Some(None)) => {
+        (Some(_), Holder::Server) => {
             Err(AgentError::new(ErrorCode::Conflict, "this server is in this cluster already, and no transfer's"))
         }
     }
@@ -230,7 +245,8 @@ fn suffices(deployment: &Deployment, plan: &Plan<'_>) -> bool {
     let awake = deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(1);
     let same = deployment.annotations().get(MADE_FROM) == Some(&make::made_from(plan));
     let more = plan.raise.mover_only && has_game(deployment);
-    awake && (same || more) && attention::hands_on(&deployment.metadata).is_empty()
+    let meta = &deployment.metadata;
+    awake && (same || more) && attention::hands_on(meta).is_empty() && !attention::scaled(meta)
 }
 
 pub(super) fn has_game(deployment: &Deployment) -> bool {

@@ -13,7 +13,7 @@ use model::{Epoch, ServerId, TransferId};
 use serde_json::{Value, json};
 
 use super::names::{self, EPOCH, FINALIZER, GAME, INSTALL, MANAGED_BY, MOVER, RETAINED, TRANSFER, US};
-use super::raise::transfer_of;
+use super::raise::{Holder, transfer_of};
 use super::{Objects, api};
 
 impl Objects {
@@ -40,7 +40,7 @@ impl Objects {
         }
         self.do_conceal_data(server, transfer).await?;
         // What is somebody else's, or nobody's any more, is not this transfer's to remove.
-        if standing.belongs_to().is_some_and(|whose| whose != Some(transfer)) {
+        if !matches!(standing.holder(), Holder::Nobody) && standing.holder() != Holder::Transfer(transfer) {
             return Ok(());
         }
         self.take_down(server).await?;
@@ -139,13 +139,13 @@ impl Objects {
         transfer: TransferId,
         epoch: Epoch,
     ) -> Result<(), AgentError> {
-        match self.standing(server).await?.belongs_to() {
-            None => Err(not_here(server)),
-            Some(Some(other)) if other != transfer => Err(AgentError::new(
+        match self.standing(server).await?.holder() {
+            Holder::Nobody => Err(not_here(server)),
+            Holder::Transfer(other) if other != transfer => Err(AgentError::new(
                 ErrorCode::Conflict,
                 format!("server {server} was brought by transfer {other}, not by {transfer}"),
             )),
-            Some(_) => {
+            Holder::Server | Holder::Transfer(_) => {
                 self.do_conceal_data(server, transfer).await?;
                 self.mark(server, &json!({TRANSFER: null, EPOCH: epoch.0.to_string()})).await
             }

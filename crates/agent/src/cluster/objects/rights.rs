@@ -1,5 +1,5 @@
-//! What the orchestrator may do, as data: asked for in a preflight, and documented in the parent's table. A test holds the
-//! two and the deployed manifest together.
+//! What the orchestrator may do, as data: asked for in a preflight, and documented in the parent's table. A test holds it
+//! and the deployed manifest together.
 
 use futures_util::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -57,5 +57,50 @@ impl Objects {
         let answer = reviews.create(&PostParams::default(), &review).await;
         let answer = answer.map_err(|error| from_kube("ask for our own rights", &error))?;
         Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const MANIFEST: &str = include_str!("../../../../../deploy/kubernetes/orchestrator.yaml");
+
+    /// `apps/deployments patch`.
+    fn granted() -> BTreeSet<String> {
+        let role = MANIFEST.split("\n---\n").find(|part| part.contains("\nkind: ClusterRole\n")).unwrap();
+        let role: Value = serde_saphyr::from_str(role).unwrap();
+        let words = |list: &Value| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+        };
+        let mut all = BTreeSet::new();
+        for rule in role["rules"].as_array().unwrap() {
+            for (group, resource) in words(&rule["apiGroups"]).iter().zip(std::iter::repeat(words(&rule["resources"])))
+            {
+                for resource in resource {
+                    all.extend(words(&rule["verbs"]).iter().map(|verb| format!("{group}/{resource} {verb}")));
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn the_manifest_grants_what_is_used_and_nothing_else() {
+        let used: BTreeSet<String> = RIGHTS
+            .iter()
+            .flat_map(|(group, resource, sub, verbs)| {
+                let what =
+                    if sub.is_empty() { format!("{group}/{resource}") } else { format!("{group}/{resource}/{sub}") };
+                verbs.iter().map(move |verb| format!("{what} {verb}"))
+            })
+            .collect();
+        assert_eq!(granted(), used);
     }
 }

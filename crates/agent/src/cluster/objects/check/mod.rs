@@ -17,19 +17,19 @@ use super::{Objects, api, quantity};
 impl Objects {
     /// Every part says for itself that it could not be looked at.
     pub(super) async fn do_check(&self, spec: &ServerSpec, bytes: u64, files: u64) -> Vec<Check> {
-        let (room, volume, ports, rights, limits) = tokio::join!(
+        let (nodes, storage, free, rights, quota) = tokio::join!(
             self.check_nodes(spec),
             self.check_storage(spec, bytes, files),
             self.check_ports(spec),
             self.check_rights(spec),
             self.check_namespace(spec, bytes),
         );
-        let parts = [("nodes", room), ("storage", volume), ("ports", ports), ("rights", rights), ("quota", limits)];
-        let asked = parts.into_iter().flat_map(|(part, found)| match found {
+        let found = [("nodes", nodes), ("storage", storage), ("ports", free), ("rights", rights), ("quota", quota)];
+        let all = found.into_iter().flat_map(|(part, found)| match found {
             Ok(checks) => checks,
             Err(error) => vec![judge::not_seen(part, &error)],
         });
-        asked.chain(judge::pod_security(spec)).collect()
+        all.chain(judge::pod_security(spec)).collect()
     }
 
     async fn check_nodes(&self, spec: &ServerSpec) -> Result<Vec<Check>, AgentError> {

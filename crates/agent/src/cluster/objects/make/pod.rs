@@ -59,7 +59,7 @@ pub(super) fn template(plan: &Plan<'_>) -> Value {
 
 /// A Deployment makes the next pod as soon as the last one is told to end, and a game may take a minute to save. The
 /// scheduler holds the next one back until the last is gone: not on the same node, nor on any other, because all
-/// nodes are one domain of this key. This is a StatefulSet's promise, with a Deployment.
+/// nodes are one domain of this key. This is a `StatefulSet`'s promise, with a Deployment.
 fn alone(server: ServerId) -> Value {
     json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
         "labelSelector": {"matchLabels": {SERVER: server.to_string(), ROLE: SERVER_ROLE}},

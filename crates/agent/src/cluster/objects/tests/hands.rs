@@ -24,7 +24,7 @@ async fn kubernetes_objects_that_a_hand_scaled_or_changed_are_noticed_and_set_ba
     stage.raise(None).await.unwrap();
     assert_eq!(stage.attention().await, Vec::<String>::new());
     stage.kubectl(&["scale", "deployment", "game", "--replicas=0"]);
-    stage.is_told("(kubectl): spec.replicas").await;
+    stage.is_told("was scaled by hand to 0").await;
     assert!(stage.known().await.unwrap().asleep);
     stage.raise(None).await.unwrap();
     assert_eq!(stage.attention().await, Vec::<String>::new(), "raised again, it is ours again");

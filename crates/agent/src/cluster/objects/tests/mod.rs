@@ -14,7 +14,6 @@ mod served;
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -87,16 +86,11 @@ impl Stage {
         pods.into_iter().find(cause::alive).expect("a pod of the server")
     }
 
-    pub(super) async fn deployment(&self) -> Option<Deployment> {
-        api::get(&self.api::<Deployment>(), names::GAME).await.unwrap()
-    }
-
     pub(super) async fn known(&self) -> Option<KnownServer> {
         self.objects.list().await.unwrap().into_iter().find(|known| known.server == self.server())
     }
 
-    /// Everything in the cluster that carries the server's label, `Kind name`. What is there for a moment only (a
-    /// ReplicaSet on its way out) is waited for.
+    /// Everything in the cluster that carries the server's label, `Kind name`.
     pub(super) async fn audit(&self) -> Vec<String> {
         let client = &self.objects.client;
         let selector = names::of_server(self.server());

@@ -99,9 +99,9 @@ async fn kubernetes_objects_say_where_a_load_balancer_lets_players_in() {
     stage.leave_nothing().await;
 }
 
-fn script(text: &str) -> Option<InstallScript> {
+fn script(text: &str) -> InstallScript {
     let (container, entrypoint) = (ledger_image(), "sh".to_owned());
-    Some(InstallScript { container, entrypoint, script: text.to_owned() })
+    InstallScript { container, entrypoint, script: text.to_owned() }
 }
 
 #[tokio::test]
@@ -110,15 +110,15 @@ async fn kubernetes_objects_install_once_and_show_why_not() {
     let mut stage = Stage::new().await;
     stage.raise(None).await.unwrap();
     stage.spec.environment.insert("WORLD".to_owned(), "badlands".to_owned());
-    stage.spec.install = script("echo cannot find the $WORLD\r\nexit 3\n");
+    stage.spec.install = Some(script("echo cannot find the $WORLD\r\nexit 3\n"));
     let error = stage.objects.install(&stage.spec).await.unwrap_err();
     assert!(error.message.contains("code 3") && error.message.contains("cannot find the badlands"), "{error}");
 
     // Fails if it is run a second time: `mkdir` without -p.
-    stage.spec.install = script("mkdir world && echo made\n");
+    stage.spec.install = Some(script("mkdir world && echo made\n"));
     stage.objects.install(&stage.spec).await.unwrap();
     stage.objects.install(&stage.spec).await.unwrap();
-    stage.spec.install = script("mkdir world/nether && echo made\n");
+    stage.spec.install = Some(script("mkdir world/nether && echo made\n"));
     stage.objects.install(&stage.spec).await.unwrap();
     assert!(api::get(&stage.api::<Pod>(), names::INSTALL).await.unwrap().is_none(), "no pod is left of it");
     stage.leave_nothing().await;
