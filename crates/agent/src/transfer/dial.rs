@@ -39,7 +39,8 @@ impl Transfer {
 impl Dial {
     pub(super) fn start(transfer: TransferId, node: &Arc<Node>, route: Route) -> Self {
         let (node, shutdown) = (Arc::clone(node), node.around.shutdown.clone());
-        let dialling = async move { shutdown.run_until_cancelled(dial_for_ever(transfer, &node, &route)).await };
+        let dialling =
+            async move { shutdown.run_until_cancelled(Box::pin(dial_for_ever(transfer, &node, &route))).await };
         Self { _task: AbortOnDropHandle::new(tokio::spawn(dialling)) }
     }
 }

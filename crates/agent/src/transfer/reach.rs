@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::transfer::{BoxedStream, Dialled, Error, Rendezvous};
-use model::agent_api::{AgentError, Door, Reply, Route};
+use model::agent_api::{AgentError, Door, ErrorCode, Reply, Route};
 use tokio::time::{Instant, timeout_at};
 
 use super::fault::{conflict, of_engine};
@@ -77,7 +77,13 @@ impl Transfer {
                 other => break other,
             }
         };
-        let found = found.map_err(|error| of_engine(&error))?;
+        let found = found.map_err(|error| match error {
+            // A receiver of an earlier release does not know the words.
+            Error::Protocol(_) => {
+                AgentError::new(ErrorCode::Unsupported, "the target cannot be asked how good the way is")
+            }
+            error => of_engine(&error),
+        })?;
         tracing::info!(transfer = %self.id, way = way::shown(&door.route), ?found, "transfer: the door answers");
         let rtt_us = u64::try_from(found.rtt.as_micros()).unwrap_or(u64::MAX);
         Ok(Reply::Reached { rtt_us, bandwidth: found.bytes_per_s })

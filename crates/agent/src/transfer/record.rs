@@ -121,6 +121,12 @@ impl Record {
         Ok(())
     }
 
+    pub(super) fn note_published(&mut self) {
+        if let Some(target) = &mut self.target {
+            target.published = true;
+        }
+    }
+
     pub(super) fn dial(&mut self, route: Option<Route>) {
         if let Some(target) = &mut self.target {
             target.dial = route;

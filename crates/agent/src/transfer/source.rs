@@ -203,7 +203,7 @@ pub(super) async fn answers_tcp(node: &Node, server: &Server) -> bool {
     matches!(tokio::time::timeout(TCP_PROBE, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
-pub(super) fn owner_map(owner: Option<Owner>) -> OwnerMap {
+fn owner_map(owner: Option<Owner>) -> OwnerMap {
     owner.map_or(OwnerMap::Keep, |Owner { uid, gid }| OwnerMap::To { uid, gid })
 }
 

@@ -19,7 +19,6 @@ use super::place::{clear_place, is_mounted};
 use super::progress::{Reporter, millis};
 use super::record::{Phase, Target};
 use super::room::{check_port, check_room, limits};
-use super::source::owner_map;
 use crate::disk;
 use crate::node::{Node, remove_tree};
 use crate::runtime::Unit;
@@ -121,7 +120,6 @@ impl Transfer {
         let progress = Arc::new(Progress::default());
         let staging = node.layout.staging_of(self.id);
         let config = ReceiverConfig {
-            owner: owner_map(node.around.runtime.house().owner),
             limits: limits(&staging),
             progress: Arc::clone(&progress),
             idle_timeout: SOURCE_SILENT,
@@ -233,7 +231,7 @@ impl Transfer {
             let published = disk::blocking(move || Ok(::transfer::publish_into(&from, &to))).await;
             let published = published.map_err(|e| disk::failed("publish to", &data, &e))?;
             published.map_err(|e| of_engine(&e))?;
-            self.update(node, |record| record.target.iter_mut().for_each(|it| it.published = true)).await?;
+            self.update(node, super::record::Record::note_published).await?;
         }
         remove_tree(&staging).await
     }

@@ -63,7 +63,7 @@ impl Transfer {
         }
         tracing::info!(transfer = %self.id, server = %self.server, step = name, "transfer: begins");
         let again = may_be_repeated_after_failure(&action);
-        let outcome = match self.perform(node, action, cancel).await {
+        let outcome = match Box::pin(self.perform(node, action, cancel)).await {
             Ok(reply) => Outcome::Ok(reply),
             Err(error) => Outcome::Err(error),
         };
@@ -97,7 +97,7 @@ impl Transfer {
             return Err(cancelled());
         }
         if may_be_cut_short(&action) {
-            let work = self.perform_whole(node, action, cancel);
+            let work = Box::pin(self.perform_whole(node, action, cancel));
             return cancel.run_until_cancelled(work).await.unwrap_or_else(|| Err(cancelled()));
         }
         self.perform_whole(node, action, cancel).await
