@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use model::ServerSpec;
 use model::agent_api::{Reply, TransferAction};
-use saga::{Call, Cause, Failure, Phase, Step};
+use saga::{Call, Cause, Failure, Phase, Retries, Step};
 use serde_json::Value;
 
 use super::ladder::{Goal, final_word};
@@ -22,6 +22,11 @@ pub(super) struct PrepareTarget;
 impl Step<Move> for PrepareTarget {
     fn name(&self) -> &'static str {
         "prepare_target"
+    }
+
+    /// Fewer than usual: on a cluster each may wait for minutes until a pod is scheduled.
+    fn retries(&self) -> Retries {
+        Retries { attempts: 3, ..Retries::DEFAULT }
     }
 
     async fn run(&self, it: &Move, call: &Call<'_>) -> Result<Value, Failure> {

@@ -206,9 +206,10 @@ impl Move {
         let until = Instant::now() + self.pace.door;
         let door = self.door(&way, rung.goal);
         let (mut pause, mut step) = (FIRST_PAUSE, format!("{}.try", rung.step));
+        let mut before: Option<Failure> = None;
         loop {
             let action = TransferAction::TryDoor { door: door.clone() };
-            let patience = rung.patience.at_once(self.pace.door);
+            let patience = rung.patience.at_once(until.saturating_duration_since(Instant::now()));
             let failure = match self.ask(rung.call, &step, self.source(), action, patience).await {
                 Ok(Reply::Reached { rtt_us, bandwidth }) => {
                     return Ok(Found { way, relay, measured: Some((rtt_us, bandwidth)) });
@@ -221,9 +222,14 @@ impl Move {
             if code == "unsupported" && way.kind == PathKind::Direct {
                 return Ok(Found { way, relay, measured: None });
             }
-            if code != UNREACHABLE || Instant::now() + pause >= until {
+            if code != UNREACHABLE {
                 return Err(left(failure));
             }
+            if Instant::now() + pause >= until {
+                // The last try was cut short by us: what an earlier one found says more.
+                return Err(left(before.unwrap_or(failure)));
+            }
+            before = Some(failure);
             sleep(pause).await;
             (pause, step) = (pause * 2, format!("{step}+"));
         }
