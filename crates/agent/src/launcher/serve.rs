@@ -141,7 +141,7 @@ async fn obey(game: &Game, ask: Ask) -> Answer {
     let outcome = match ask {
         Ask::Check { spec } => game.check(&spec).await,
         Ask::Send { line } => game.send(&line).await,
-        Ask::AskToEnd { how } => game.ask_to_end(&how).await,
+        Ask::End { how } => game.ask_to_end(&how).await,
         Ask::Kill => game.kill().await,
         Ask::Clear => game.clear().await,
         Ask::Start { .. } | Ask::Find | Ask::History => unreachable!("they are answered with more than a word"),

@@ -17,7 +17,7 @@ use crate::server::ownership::Ownership;
 use crate::server::{OWNERSHIP, PERMIT};
 
 const USER: Owner = Owner { uid: 1000, gid: 1000 };
-const UP_WITHIN: Duration = Duration::from_secs(120);
+const UP_WITHIN: Duration = Duration::from_mins(2);
 
 fn wanted(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} must be set: make test-kubernetes does"))

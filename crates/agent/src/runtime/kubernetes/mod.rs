@@ -215,7 +215,7 @@ impl Runtime for Pod {
     }
 
     async fn ask_to_end(&self, _place: &Place, how: &StopHow) -> Result<(), AgentError> {
-        done(&self.call(Ask::AskToEnd { how: how.clone() }).await?)
+        done(&self.call(Ask::End { how: how.clone() }).await?)
     }
 
     async fn kill(&self, place: &Place) -> Result<(), AgentError> {

@@ -52,7 +52,7 @@ pub(crate) enum Ask {
     /// Type a line.
     Send { line: String },
     /// Ask the game to end.
-    AskToEnd { how: StopHow },
+    End { how: StopHow },
     /// End it.
     Kill,
     /// Forget console and records of a game that does not run.
@@ -136,9 +136,9 @@ mod tests {
     async fn a_call_is_one_flat_object() {
         let mut wire = Vec::new();
         let how = StopHow::Signal("SIGINT".to_owned());
-        write(&mut wire, &Call { version: VERSION, ask: Ask::AskToEnd { how } }).await.unwrap();
+        write(&mut wire, &Call { version: VERSION, ask: Ask::End { how } }).await.unwrap();
         let text = String::from_utf8(wire.clone()).unwrap();
-        assert_eq!(text, "{\"version\":1,\"call\":\"ask_to_end\",\"how\":{\"signal\":\"SIGINT\"}}\n");
+        assert_eq!(text, "{\"version\":1,\"call\":\"end\",\"how\":{\"signal\":\"SIGINT\"}}\n");
         let call: Call = read(&mut &wire[..], CALL_BYTES).await.unwrap().unwrap();
         assert!(check_version(&call).is_ok());
         assert_eq!(check_version(&Call { version: 2, ..call }).unwrap_err().code, ErrorCode::Unsupported);

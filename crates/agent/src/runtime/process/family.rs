@@ -83,7 +83,9 @@ impl Family {
 
     /// To everything that descends from us.
     pub(super) fn signal_all(&self, how: Signal) {
-        procfs::descendants(self.me).into_iter().for_each(|pid| signal(pid, how));
+        for pid in procfs::descendants(self.me) {
+            signal(pid, how);
+        }
     }
 
     /// Whether nothing of a game is left. This is the kernel's word: whoever's parent ends becomes our child before that
