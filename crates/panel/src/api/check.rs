@@ -60,7 +60,7 @@ pub(super) fn one_of<T: Copy>(
 /// The unit of CPU limits on clusters: 1000 is one core. Limits are kept in percent of a core, so ten of it are the least.
 pub(super) fn millicores(field: &str, value: u64) -> Vec<Problem> {
     let mut problems = size(field, value);
-    if value % MILLICORES_PER_PERCENT != 0 {
+    if !value.is_multiple_of(MILLICORES_PER_PERCENT) {
         problems.push((field.to_owned(), "must be a multiple of 10 (millicores; 1000 is one core)".to_owned()));
     }
     problems

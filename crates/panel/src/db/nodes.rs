@@ -233,10 +233,13 @@ pub async fn node_delete(tx: &mut Conn, id: NodeId) -> Result<(), DbError> {
 pub async fn node_greeted(tx: &mut Conn, id: NodeId, hello: &Hello, now: Timestamp) -> Result<(), DbError> {
     let before = node_get(tx, id).await?;
     let sql = "UPDATE nodes SET fingerprint = $1, data_address = $2, runtime = $3, host = $4, software = $5,
-               last_seen_at = $6, facts = $7 WHERE id = $8";
+               last_seen_at = $6, facts = COALESCE($7, facts)
+               WHERE id = $8";
     let update = sqlx::query(sql).bind(hello.fingerprint.clone()).bind(hello.data_address.clone());
     let update = update.bind(to_word("nodes.runtime", &hello.runtime)?).bind(hello.host.clone());
-    let facts = hello.cluster.as_ref().map(|facts| to_json("nodes.facts", facts)).transpose()?;
+    // An orchestrator whose API server does not answer knows nothing; what it said before is still the best there is.
+    let told = hello.cluster.as_ref().filter(|facts| **facts != ClusterFacts::default());
+    let facts = told.map(|facts| to_json("nodes.facts", facts)).transpose()?;
     let update = update.bind(hello.software.clone()).bind(to_ms(now)).bind(facts).bind(id.to_string());
     exactly_one(&update.execute(&mut *tx).await?).map_err(|_| DbError::NotFound)?;
     let after = node_get(tx, id).await?;

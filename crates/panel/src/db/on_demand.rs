@@ -85,7 +85,7 @@ pub(super) async fn unused_remove(conn: &mut Conn) -> Result<(), DbError> {
 
 /// The place where players reach a cluster moved: its allocations move with it, those with an address of their own do not.
 pub(super) async fn addresses_follow(conn: &mut Conn, node: NodeId, from: &str, to: &str) -> Result<(), DbError> {
-    if from == to || from.is_empty() {
+    if from == to || from.is_empty() || to.is_empty() {
         return Ok(());
     }
     let sql = "UPDATE allocations SET ip_address = $1 WHERE node_id = $2 AND ip_address = $3 AND NOT EXISTS (
@@ -94,4 +94,85 @@ pub(super) async fn addresses_follow(conn: &mut Conn, node: NodeId, from: &str, 
     let update = sqlx::query(sql).bind(to.to_owned()).bind(node.to_string()).bind(from.to_owned());
     update.execute(conn).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use model::agent_api::ClusterFacts;
+    use model::{Timestamp, TransferId};
+
+    use super::*;
+    use crate::db::Db;
+    use crate::db::nodes::{node_get, node_insert};
+
+    async fn cluster(conn: &mut Conn, node_ports: Option<(u16, u16)>) -> Node {
+        let facts = ClusterFacts { node_ports, ..ClusterFacts::default() };
+        let node = Node {
+            id: NodeId::new(),
+            kind: NodeKind::Cluster,
+            name: "eu".to_owned(),
+            memory_mb: 0,
+            disk_mb: 0,
+            cpu_percent: 0,
+            cordoned: false,
+            agent: None,
+            facts: None,
+            address: None,
+            last_seen_at: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        node_insert(conn, &node).await.unwrap();
+        Node { facts: Some(facts), ..node_get(conn, node.id).await.unwrap() }
+    }
+
+    async fn take(conn: &mut Conn, node: &Node, wanted: Option<u16>) -> Option<Allocation> {
+        let choice = allocation_choose(conn, node, wanted).await.unwrap()?;
+        assert!(choice.is_new);
+        allocation_insert(conn, &choice.allocation).await.unwrap();
+        Some(choice.allocation)
+    }
+
+    #[tokio::test]
+    async fn the_wanted_port_is_taken_if_it_can_be_had_and_else_the_lowest() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let node = cluster(&mut tx, Some((30000, 30002))).await;
+        let mut taken = Vec::new();
+        for wanted in [Some(30001), Some(25565), Some(30001)] {
+            let made = take(&mut tx, &node, wanted).await.unwrap();
+            allocations::allocation_reserve(&mut tx, made.id, node.id, TransferId::new()).await.unwrap();
+            taken.push(made.port);
+        }
+        assert_eq!(taken, [30001, 30000, 30002]);
+        assert_eq!(take(&mut tx, &node, None).await, None);
+    }
+
+    #[tokio::test]
+    async fn before_its_orchestrator_has_told_a_cluster_has_no_ports() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let node = Node { facts: None, ..cluster(&mut tx, None).await };
+        assert_eq!(take(&mut tx, &node, Some(25565)).await, None);
+    }
+
+    #[tokio::test]
+    async fn behind_a_load_balancer_a_port_is_free_again_once_its_service_has_an_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let node = cluster(&mut tx, None).await;
+        let first = take(&mut tx, &node, Some(25565)).await.unwrap();
+        assert_eq!((first.port, first.ip_address.as_str()), (25565, ""));
+        allocations::allocation_reserve(&mut tx, first.id, node.id, TransferId::new()).await.unwrap();
+        assert_eq!(allocation_choose(&mut tx, &node, Some(25565)).await.unwrap().unwrap().allocation.port, LOWEST);
+        allocations::allocation_address_set(&mut tx, first.id, "198.51.100.1").await.unwrap();
+        let second = take(&mut tx, &node, Some(25565)).await.unwrap();
+        allocations::allocation_address_set(&mut tx, second.id, "198.51.100.2").await.unwrap();
+        unused_remove(&mut tx).await.unwrap();
+        assert!(allocations::allocation_get(&mut tx, first.id).await.is_ok());
+        assert!(matches!(allocations::allocation_get(&mut tx, second.id).await, Err(DbError::NotFound)));
+    }
 }

@@ -82,7 +82,24 @@ struct Candidate {
     facts: Facts,
     spec: ServerSpec,
     allocation: Option<Allocation>,
-    earlier: Option<Transfer>,
+    earlier: Earlier,
+}
+
+/// What the last copy between two places measured.
+#[derive(Clone, Copy, Debug, Default)]
+struct Earlier {
+    path: Option<PathKind>,
+    bandwidth: Option<u64>,
+    /// Of a live move.
+    freeze_ms: Option<u64>,
+}
+
+impl From<Transfer> for Earlier {
+    fn from(transfer: Transfer) -> Self {
+        let path = transfer.path.unwrap_or_default();
+        let freeze_ms = transfer.freeze_ms.filter(|_| transfer.mode == Mode::Live);
+        Self { path: path.kind, bandwidth: path.bandwidth, freeze_ms }
+    }
 }
 
 /// What the source said.
@@ -139,6 +156,7 @@ async fn candidate(
     };
     let spec = egg::load_spec(conn, &gathered.server, &addresses).await?;
     let earlier = transfer_between(conn, gathered.source.id, target).await?;
+    let earlier = earlier.map(Earlier::from).unwrap_or_default();
     Ok(Candidate { facts: gathered.facts, spec, allocation, earlier })
 }
 
@@ -173,8 +191,7 @@ async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, si
         CheckLevel::Warning => 1,
         CheckLevel::Info => 2,
     });
-    let estimate = Estimate::new(question, size, earlier.as_ref());
-    let path = earlier.and_then(|earlier| earlier.path);
+    let estimate = Estimate::new(question, size, earlier);
     Finding {
         target: facts.target.id,
         kind: facts.target.place.kind,
@@ -185,8 +202,8 @@ async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, si
         files: size.known.map(|(_, files)| files),
         duration_s: estimate.duration_s,
         freeze_s: estimate.freeze_s,
-        path: path.as_ref().and_then(|path| path.kind),
-        bandwidth: path.and_then(|path| path.bandwidth),
+        path: earlier.path,
+        bandwidth: earlier.bandwidth,
     }
 }
 
@@ -269,12 +286,10 @@ impl Estimate {
     /// From what the last copy between the two places measured. A live move freezes as long as that one did, whatever the
     /// size; a cold one, and one of a server that does not run, is a copy from end to end.
     #[allow(clippy::cast_precision_loss, reason = "seconds for people")]
-    fn new(question: &Question, size: &Size, earlier: Option<&Transfer>) -> Self {
-        let measured = earlier.and_then(|earlier| earlier.path.as_ref()?.bandwidth);
-        let rate = measured.map(|rate| rate.min(question.bandwidth_limit.unwrap_or(u64::MAX)).max(1));
+    fn new(question: &Question, size: &Size, earlier: Earlier) -> Self {
+        let rate = earlier.bandwidth.map(|rate| rate.min(question.bandwidth_limit.unwrap_or(u64::MAX)).max(1));
         let copy = size.known.zip(rate).map(|((bytes, _), rate)| bytes as f64 / rate as f64);
-        let before = earlier.filter(|earlier| earlier.mode == Mode::Live).and_then(|earlier| earlier.freeze_ms);
-        let live = before.map(|ms| ms as f64 / 1000.0);
+        let live = earlier.freeze_ms.map(|ms| ms as f64 / 1000.0);
         let freeze_s = match (size.known.is_some(), size.running, question.mode) {
             (false, ..) => None,
             (true, false, _) => Some(0.0),
@@ -303,10 +318,24 @@ mod tests {
     fn what_was_never_measured_is_not_estimated() {
         let running = Size { known: Some((1000, 3)), running: true, check: None };
         let nothing = Estimate { duration_s: None, freeze_s: None };
-        assert_eq!(Estimate::new(&question(Mode::Live, Some(10)), &running, None), nothing);
-        assert_eq!(Estimate::new(&question(Mode::Cold, None), &Size::default(), None), nothing);
+        let never = Earlier::default();
+        assert_eq!(Estimate::new(&question(Mode::Live, Some(10)), &running, never), nothing);
+        assert_eq!(Estimate::new(&question(Mode::Cold, None), &Size::default(), never), nothing);
         let offline = Size { known: Some((1000, 3)), running: false, check: None };
-        assert_eq!(Estimate::new(&question(Mode::Live, None), &offline, None).freeze_s, Some(0.0));
+        assert_eq!(Estimate::new(&question(Mode::Live, None), &offline, never).freeze_s, Some(0.0));
+    }
+
+    #[test]
+    fn an_estimate_is_made_of_what_the_last_move_measured() {
+        let running = Size { known: Some((10_000, 3)), running: true, check: None };
+        let earlier = Earlier { path: Some(PathKind::Direct), bandwidth: Some(1000), freeze_ms: Some(600) };
+        let of = |mode, limit| {
+            let estimate = Estimate::new(&question(mode, limit), &running, earlier);
+            (estimate.duration_s, estimate.freeze_s)
+        };
+        assert_eq!(of(Mode::Live, None), (Some(11), Some(0.6)));
+        assert_eq!(of(Mode::Live, Some(100)), (Some(101), Some(0.6)));
+        assert_eq!(of(Mode::Cold, Some(5000)), (Some(11), Some(10.0)));
     }
 
     #[test]

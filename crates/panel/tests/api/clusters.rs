@@ -323,6 +323,11 @@ async fn allocations_follow_a_cluster_that_moved() {
     let _agent = TestAgent::back(panel.address, eu.parse().unwrap(), &moved, well()).await;
     let shown = panel.get(&format!("{SERVERS}/{id}")).await.ok();
     assert_eq!(shown["allocation"]["ip_address"], "198.51.100.9");
+    // One that cannot reach its API server for the moment takes nothing back.
+    let blind = Hello { cluster: Some(ClusterFacts::default()), ..orchestrator() };
+    let _agent = TestAgent::back(panel.address, eu.parse().unwrap(), &blind, well()).await;
+    let shown = panel.get(&format!("{CLUSTERS}/{eu}")).await.ok();
+    assert_eq!((&shown["address"], &shown["facts"]["kubernetes"]), (&json!("198.51.100.9"), &json!("v1.34.4")));
 }
 
 /// A node with a server on port 30002, and a cluster.

@@ -56,16 +56,16 @@ struct NewCluster {
 }
 
 /// What is to change; what is left out stays.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"cordoned": true}))]
 struct ChangeCluster {
     /// For people.
     name: Option<String>,
     /// Where players reach its NodePorts; null for what its orchestrator finds.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
-    address: Option<Option<String>>,
+    address: Change,
     /// MiB; 0 for no limit.
     memory_mb: Option<u64>,
     /// MiB; 0 for no limit.
@@ -76,9 +76,16 @@ struct ChangeCluster {
     cordoned: Option<bool>,
 }
 
-/// A field that was given, be it null: to set nothing is not to leave as it is.
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(value).map(Some)
+/// A field that null sets to nothing, which is not to leave it as it is.
+#[derive(Debug, Default)]
+enum Change {
+    #[default]
+    Keep,
+    Set(Option<String>),
+}
+
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Change, D::Error> {
+    Option::deserialize(value).map(Change::Set)
 }
 
 fn check_node(node: &Node, cpu_millicores: Option<u64>) -> Result<(), ApiError> {
@@ -176,7 +183,9 @@ async fn change(
     let mut node = load(&mut tx, NodeKind::Cluster, id).await?;
     let cpu = change.cpu_millicores;
     node.name = change.name.unwrap_or(node.name);
-    node.address = change.address.unwrap_or(node.address);
+    if let Change::Set(address) = change.address {
+        node.address = address;
+    }
     node.memory_mb = change.memory_mb.unwrap_or(node.memory_mb);
     node.disk_mb = change.disk_mb.unwrap_or(node.disk_mb);
     node.cpu_percent = cpu.map_or(node.cpu_percent, |cpu| cpu / MILLICORES_PER_PERCENT);
