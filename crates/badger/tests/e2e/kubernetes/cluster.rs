@@ -42,7 +42,7 @@ impl Cluster {
     pub(super) fn join(api: &Api, name: &'static str, how: Installer) -> Self {
         let kubectl = Kubectl::of(name);
         let mut cluster = Self { name, id: String::new(), kubectl };
-        cluster.wipe();
+        cluster.leave();
         let made = api.post("/admin/clusters", &json!({"name": format!("cluster-{name}")})).expect(201);
         made["id"].as_str().unwrap().clone_into(&mut cluster.id);
         let command = match how {
@@ -61,61 +61,49 @@ impl Cluster {
         });
     }
 
-    /// Takes away what this or an earlier test left: orchestrator, identity, servers. Finalizers are ours; without an
-    /// orchestrator nobody would lift them.
-    pub(super) fn wipe(&self) {
-        let quiet = ["--ignore-not-found", "--wait=true", "--timeout=60s"];
-        let delete = |what: &[&str]| drop(self.kubectl.run(&[&["delete"], what, &quiet].concat()));
-        delete(&["deployment,secret", "--all", "--namespace", SYSTEM]);
-        let namespaces = self.namespaces();
-        for namespace in &namespaces {
-            for anchor in self.kubectl.list(&["configmaps", "--namespace", namespace]) {
-                let name = anchor["metadata"]["name"].as_str().unwrap().to_owned();
-                let lift = r#"{"metadata": {"finalizers": null}}"#;
-                drop(self.kubectl.run(&[
-                    "patch",
-                    "configmap",
-                    &name,
-                    "--namespace",
-                    namespace,
-                    "--type=merge",
-                    "-p",
-                    lift,
-                ]));
-            }
-        }
-        if !namespaces.is_empty() {
-            let names: Vec<&str> = namespaces.iter().map(String::as_str).collect();
-            delete(&[&["namespace"], &names[..]].concat());
-        }
+    /// Takes the orchestrator away, and its identity, so that the next test's is another.
+    pub(super) fn leave(&self) {
+        self.delete(&["deployment,secret", "--all", "--namespace", SYSTEM]);
     }
 
-    /// Namespaces of servers.
-    pub(super) fn namespaces(&self) -> Vec<String> {
-        let all = self.kubectl.list(&["namespaces"]).into_iter();
-        all.map(|it| it["metadata"]["name"].as_str().unwrap().to_owned())
-            .filter(|name| name.starts_with("bp-"))
-            .collect()
+    /// Takes away what is left of a server. Finalizers are ours; without an orchestrator nobody would lift them.
+    pub(super) fn forget(&self, server: &str) {
+        let namespace = format!("bp-{server}");
+        for object in self.objects(server).iter().filter(|object| object["kind"] == "ConfigMap") {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            let lift = r#"{"metadata": {"finalizers": null}}"#;
+            let args = ["patch", "configmap", name, "--namespace", &namespace, "--type=merge", "-p", lift];
+            self.kubectl.ok(&args);
+        }
+        self.delete(&["namespace", &namespace]);
     }
 
-    /// Every object of any server, as `kind name`.
-    pub(super) fn objects(&self) -> Vec<Value> {
-        let all = self.kubectl.list(&[KINDS, "--all-namespaces"]).into_iter();
-        all.filter(is_of_a_server).collect()
+    fn delete(&self, what: &[&str]) {
+        let output = self.kubectl.run(&[&["delete"], what, &["--ignore-not-found", "--timeout=120s"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Called while a test fails, too: that must not hide why.
+        assert!(output.status.success() || std::thread::panicking(), "{what:?}: {said}");
+    }
+
+    /// Every object of a server: its namespace, all in it, its volumes.
+    pub(super) fn objects(&self, server: &str) -> Vec<Value> {
+        let (namespace, all) = (format!("bp-{server}"), self.kubectl.list(&[KINDS, "--all-namespaces"]));
+        all.into_iter().filter(|object| is_of(object, &namespace)).collect()
     }
 
     /// The kinds of all objects of servers, each once for each object, sorted.
-    pub(super) fn kinds(&self) -> Vec<String> {
-        let mut kinds: Vec<String> = self.objects().iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect();
+    pub(super) fn kinds(&self, server: &str) -> Vec<String> {
+        let mut kinds: Vec<String> =
+            self.objects(server).iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect();
         kinds.sort();
         kinds
     }
 
-    /// Waits until there is nothing of any server (I9). The provisioner takes its time to remove a volume.
-    pub(super) fn wait_empty(&self) {
+    /// Waits until there is nothing of a server (I9). The provisioner takes its time to remove a volume.
+    pub(super) fn wait_empty(&self, server: &str) {
         let mut left = Vec::new();
         let empty = crate::harness::within(PATIENCE, || {
-            left = self.objects();
+            left = self.objects(server);
             left.is_empty().then_some(())
         });
         let names = |all: &[Value]| {
@@ -188,7 +176,7 @@ impl Cluster {
     }
 
     /// What a person would look at after a failure.
-    pub(super) fn print_state(&self) {
+    pub(super) fn print_state(&self, server: &str) {
         let show = |args: &[&str]| {
             let output = self.kubectl.run(args);
             eprintln!("──── cluster {}: kubectl {}", self.name, args.join(" "));
@@ -196,29 +184,22 @@ impl Cluster {
         };
         show(&["get", "pods,services,persistentvolumeclaims", "--all-namespaces", "-o", "wide"]);
         show(&["logs", "deployment/badger-orchestrator", "--namespace", SYSTEM, "--tail=60"]);
-        for namespace in self.namespaces() {
-            show(&["get", "events", "--namespace", &namespace, "--sort-by=.lastTimestamp"]);
-            show(&[
-                "logs",
-                "--namespace",
-                &namespace,
-                "--selector",
-                "badgerpanel.io/server",
-                "--all-containers",
-                "--tail=40",
-            ]);
+        let namespace = format!("bp-{server}");
+        show(&["get", "events", "--namespace", &namespace, "--sort-by=.lastTimestamp"]);
+        for container in ["mover", "game"] {
+            show(&["logs", "deployment/game", "--namespace", &namespace, "--container", container, "--tail=60"]);
         }
     }
 }
 
-fn is_of_a_server(object: &Value) -> bool {
-    let at = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    match at("/kind").as_str() {
-        "Namespace" => at("/metadata/name").starts_with("bp-"),
-        "PersistentVolume" => at("/spec/claimRef/namespace").starts_with("bp-"),
+fn is_of(object: &Value, namespace: &str) -> bool {
+    let is = |path: &str, text: &str| object.pointer(path).and_then(Value::as_str) == Some(text);
+    match object["kind"].as_str().unwrap() {
+        "Namespace" => is("/metadata/name", namespace),
+        "PersistentVolume" => is("/spec/claimRef/namespace", namespace),
         // The cluster puts it into every namespace.
-        "ConfigMap" if at("/metadata/name") == "kube-root-ca.crt" => false,
-        _ => at("/metadata/namespace").starts_with("bp-"),
+        "ConfigMap" if is("/metadata/name", "kube-root-ca.crt") => false,
+        _ => is("/metadata/namespace", namespace),
     }
 }
 

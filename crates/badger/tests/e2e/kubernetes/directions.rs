@@ -31,8 +31,11 @@ fn kubernetes_a_running_server_goes_every_way_and_loses_nothing() {
     for transfer in &kept {
         fleet.free_retained(transfer);
     }
-    fleet.clusters[1].wait_empty();
-    assert_eq!(fleet.clusters[0].kinds().iter().filter(|kind| *kind == "PersistentVolumeClaim").count(), 1);
+    fleet.clusters[1].wait_empty(&fleet.server);
+    assert_eq!(
+        fleet.clusters[0].kinds(&fleet.server).iter().filter(|kind| *kind == "PersistentVolumeClaim").count(),
+        1
+    );
 }
 
 #[test]

@@ -146,17 +146,21 @@ impl Fleet {
     pub(super) fn try_create(&self, game: Game, place: Place, more: &Value) -> Answer {
         let egg = self.api.post("/admin/eggs/import", &game.egg()).expect(201);
         let mut body = json!({
-            "name": "a game", "egg_id": egg["id"], "memory_limit": 512, "disk_limit": 2048, "cpu_limit": 100,
-            "environment": {},
+            "name": "a game", "egg_id": egg["id"], "memory_limit": 512, "disk_limit": 2048, "environment": {},
         });
         let fields = body.as_object_mut().unwrap();
         match place {
+            // One core is 100 % on a node and 1000 millicores on a cluster.
             Place::Node(n) => {
                 let node = self.nodes[n].borrow();
+                fields.insert("cpu_limit".into(), json!(100));
                 fields.insert("node_id".into(), json!(node.id));
                 fields.insert("allocation_id".into(), json!(node.allocations[0]));
             }
-            Place::Cluster(n) => drop(fields.insert("cluster_id".into(), json!(self.clusters[n].id))),
+            Place::Cluster(n) => {
+                fields.insert("cpu_limit".into(), json!(1000));
+                fields.insert("cluster_id".into(), json!(self.clusters[n].id));
+            }
         }
         fields.extend(more.as_object().unwrap().clone());
         self.api.post("/admin/servers", &body)
@@ -313,7 +317,7 @@ impl Fleet {
         };
         let mut left = Vec::new();
         let clean = within(SLOW, || {
-            left = cluster.objects().into_iter().filter(wrong).collect();
+            left = cluster.objects(&self.server).into_iter().filter(wrong).collect();
             left.is_empty().then_some(())
         });
         let names: Vec<String> = left.iter().map(|it| format!("{} {}", it["kind"], it["metadata"]["name"])).collect();
@@ -333,14 +337,18 @@ impl Drop for Fleet {
     /// Containers and pods outlive their agents by design, so they are ended here.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.clusters.iter().for_each(Cluster::print_state);
+            self.clusters.iter().for_each(|cluster| cluster.print_state(&self.server));
         }
         drop(self.player.take());
         self.nodes.iter().for_each(|node| drop(node.borrow_mut().process.take()));
         drop(self.panel.borrow_mut().take());
+        let server = self.server.as_str();
         std::thread::scope(|scope| {
             for cluster in &self.clusters {
-                scope.spawn(|| cluster.wipe());
+                scope.spawn(move || {
+                    cluster.leave();
+                    cluster.forget(server);
+                });
             }
         });
         if !self.server.is_empty() {

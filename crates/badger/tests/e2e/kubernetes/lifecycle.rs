@@ -12,9 +12,9 @@ use crate::harness::eventually;
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_a_server_is_made_started_stopped_and_removed() {
     for n in [0, 1] {
-        let mut fleet = Fleet::playing(Place::Cluster(n));
+        let fleet = Fleet::playing(Place::Cluster(n));
         let cluster = &fleet.clusters[n];
-        let mut kinds = cluster.kinds();
+        let mut kinds = cluster.kinds(&fleet.server);
         kinds.dedup();
         let whole = [
             "Deployment",
@@ -29,7 +29,7 @@ fn kubernetes_a_server_is_made_started_stopped_and_removed() {
         assert_eq!(kinds, whole);
         assert_labels(&fleet, n);
         assert_pod(&cluster.pod(&fleet.server));
-        fleet.clusters[1 - n].wait_empty();
+        fleet.clusters[1 - n].wait_empty(&fleet.server);
 
         assert_console(&fleet);
         fleet.player().assert_all_there(&fleet.address());
@@ -49,8 +49,7 @@ fn kubernetes_a_server_is_made_started_stopped_and_removed() {
         });
 
         fleet.api.delete(&format!("/admin/servers/{}", fleet.server)).expect(204);
-        fleet.clusters[n].wait_empty();
-        fleet.server.clear();
+        fleet.clusters[n].wait_empty(&fleet.server);
     }
 }
 
@@ -58,7 +57,7 @@ fn kubernetes_a_server_is_made_started_stopped_and_removed() {
 fn assert_labels(fleet: &Fleet, n: usize) {
     let with_epoch = ["Namespace", "Deployment", "PersistentVolumeClaim"];
     let not_ours = ["PersistentVolume"];
-    for object in fleet.clusters[n].objects() {
+    for object in fleet.clusters[n].objects(&fleet.server) {
         let kind = object["kind"].as_str().unwrap();
         if not_ours.contains(&kind) {
             continue;
@@ -86,7 +85,7 @@ fn assert_pod(pod: &Value) {
 fn assert_console(fleet: &Fleet) {
     assert!(fleet.console().iter().any(|line| line.contains("The ledger is open on")), "{:?}", fleet.console());
     let command = json!({"command": "status"});
-    fleet.api.post(&format!("/servers/{}/command", fleet.server), &command).expect(202);
+    fleet.api.post(&format!("/servers/{}/command", fleet.server), &command).expect(204);
     let before = fleet.console().len();
     eventually("the console goes on", Duration::from_secs(30), || (fleet.console().len() >= before).then_some(()));
 }

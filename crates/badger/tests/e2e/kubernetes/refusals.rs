@@ -19,7 +19,7 @@ fn refused(fleet: &Fleet, why: &[&str]) -> Value {
     }
     assert_eq!(fleet.owner(), Place::Node(0));
     fleet.assert_settled();
-    fleet.clusters[0].wait_empty();
+    fleet.clusters[0].wait_empty(&fleet.server);
     ended
 }
 
