@@ -117,10 +117,7 @@ impl Cli {
 impl Command {
     /// Whether it runs for long and tells a log what it does.
     fn is_role(&self) -> bool {
-        matches!(
-            self,
-            Self::Panel(_) | Self::Daemon(_) | Self::Launcher(_) | Self::Orchestrator(_) | Self::Mover(_)
-        )
+        matches!(self, Self::Panel(_) | Self::Daemon(_) | Self::Launcher(_) | Self::Orchestrator(_) | Self::Mover(_))
     }
 }
 

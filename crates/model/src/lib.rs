@@ -19,6 +19,4 @@ pub use permit::{Epoch, Permit};
 pub use server::{
     Allocation, InstallScript, Limits, Resources, RuntimeKind, ServerObservation, ServerSpec, ServerStatus, StopHow,
 };
-pub use transfer::{
-    CopyPath, Failure, Mode, Options, PathKind, Stage, StartAfter, TransferState, TriedPath, Verify,
-};
+pub use transfer::{CopyPath, Failure, Mode, Options, PathKind, Stage, StartAfter, TransferState, TriedPath, Verify};
