@@ -81,10 +81,8 @@ impl OrchestratorArgs {
     /// The Service's address does not change for as long as it is there, and takes no name resolution.
     fn hub_address(&self) -> Option<String> {
         let service = self.service_host.as_ref().zip(self.service_port);
-        let of_service = service.map(|(host, port)| match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        });
+        let of_service = service
+            .map(|(host, port)| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") });
         self.hub_address.clone().or(of_service)
     }
 }
