@@ -23,10 +23,12 @@ engines_up() {
   export BADGER_TEST_IMAGE BADGER_TEST_DOCKER_HOSTS BADGER_TEST_DOCKER=1 DOCKER_HOST=${BADGER_TEST_DOCKER_HOSTS%% *}
 }
 
-# Our images, built before anything is up: what does not compile should cost nobody a cluster.
+# Our images, built before anything is up: what does not compile should cost nobody a cluster. A benchmark wants them
+# optimised (BADGER_IMAGE_PROFILE=release).
 images_of_ours() {
-  BADGER_TEST_BADGER_IMAGE=$(scripts/image-badger.sh "$1/badger.tar")
-  BADGER_TEST_LEDGER_IMAGE=$(scripts/image-ledger.sh "$1/ledger.tar")
+  local profile=${BADGER_IMAGE_PROFILE:-dev}
+  BADGER_TEST_BADGER_IMAGE=$(scripts/image-badger.sh --profile "$profile" "$1/badger.tar")
+  BADGER_TEST_LEDGER_IMAGE=$(scripts/image-ledger.sh --profile "$profile" "$1/ledger.tar")
   export BADGER_TEST_BADGER_IMAGE BADGER_TEST_LEDGER_IMAGE
 }
 
