@@ -107,7 +107,7 @@ fn kubernetes_what_a_person_changes_by_hand_is_told() {
         let attention = fleet.server()["attention"].as_array().unwrap().clone();
         (!attention.is_empty()).then_some(attention)
     });
-    assert!(said.iter().any(|line| line.as_str().unwrap().contains("replicas")), "{said:?}");
+    assert!(said.iter().any(|line| line.as_str().unwrap().contains("scaled by hand")), "{said:?}");
     // A start puts it right again, and everything is there.
     eventually("the game is seen to be down", SLOW, || (fleet.server()["status"] != "running").then_some(()));
     fleet.power("start");
