@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::node::{Node, free_ports};
+use super::node::{MEMORY_MB, NewNode, Node, free_ports};
 use super::player::Player;
 use super::process::{BADGER, Process};
 use super::wait::{eventually, within};
@@ -79,7 +79,9 @@ impl House {
         let node = |n: usize, data: Option<PathBuf>| {
             let host = setup.docker_hosts.as_ref().map(|hosts| hosts[n].as_str());
             let data = data.unwrap_or_else(|| dir.path().join(format!("node-{n}")));
-            Node::enrol(&api, &format!("node-{n}"), "127.0.0.1", data, dir.path().join(format!("daemon-{n}.log")), host)
+            let log = dir.path().join(format!("daemon-{n}.log"));
+            let name = &format!("node-{n}");
+            Node::enrol(&api, NewNode { name, ip: "127.0.0.1", memory_mb: MEMORY_MB, data, log, docker_host: host })
         };
         let nodes = [node(0, None), node(1, setup.target_data.clone())];
         let egg = setup.egg.unwrap_or_else(|| ledger_egg(setup.world));

@@ -13,9 +13,26 @@ use super::tree;
 use super::wait::eventually;
 
 /// What a node has in the panel's books.
-const MEMORY_MB: u64 = 4096;
+pub(crate) const MEMORY_MB: u64 = 4096;
 const DISK_MB: u64 = 20_000;
 const CPU_PERCENT: u64 = 400;
+
+/// What a node is made with.
+#[derive(Debug)]
+pub(crate) struct NewNode<'a> {
+    /// For people.
+    pub(crate) name: &'a str,
+    /// Where its servers and its daemon listen.
+    pub(crate) ip: &'a str,
+    /// In the panel's books.
+    pub(crate) memory_mb: u64,
+    /// Its data directory.
+    pub(crate) data: PathBuf,
+    /// Where its daemon's output goes.
+    pub(crate) log: PathBuf,
+    /// Its engine; none for the process runtime.
+    pub(crate) docker_host: Option<&'a str>,
+}
 
 /// One node.
 #[derive(Debug)]
@@ -36,16 +53,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Makes it in the panel, gives it two ports of `ip`, and starts its daemon with the one-time token.
-    pub(crate) fn enrol(
-        api: &Api,
-        name: &str,
-        ip: &str,
-        data: PathBuf,
-        log: PathBuf,
-        docker_host: Option<&str>,
-    ) -> Self {
-        let body = json!({"name": name, "memory_mb": MEMORY_MB, "disk_mb": DISK_MB, "cpu_percent": CPU_PERCENT});
+    /// Makes it in the panel, gives it two ports, and starts its daemon with the one-time token.
+    pub(crate) fn enrol(api: &Api, new: NewNode<'_>) -> Self {
+        let NewNode { name, ip, memory_mb, data, log, docker_host } = new;
+        let body = json!({"name": name, "memory_mb": memory_mb, "disk_mb": DISK_MB, "cpu_percent": CPU_PERCENT});
         let node = api.post("/admin/nodes", &body).expect(201);
         let id = node["id"].as_str().unwrap().to_owned();
         let token = node["enrolment"]["token"].as_str().unwrap().to_owned();

@@ -11,7 +11,7 @@ use super::kubectl::given;
 use crate::docker::{hosts, remove_containers};
 use crate::harness::api::{Answer, Api};
 use crate::harness::house::{MIGRATION, STAGES, is_over, start_panel, wait_panel};
-use crate::harness::node::{Node, free_ports};
+use crate::harness::node::{NewNode, Node, free_ports};
 use crate::harness::process::Process;
 use crate::harness::witness::{Witness, games_in_containers};
 use crate::harness::{Player, eventually, tree, within};
@@ -20,6 +20,9 @@ use crate::harness::{Player, eventually, tree, within};
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 /// A pod is scheduled, its volume made, its image unpacked.
 pub(super) const SLOW: Duration = Duration::from_mins(3);
+
+/// More than any cluster has, so that what a cluster refuses is not refused by the books before.
+const MEMORY_MB: u64 = 2_000_000;
 
 /// Where a server can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +97,11 @@ impl Fleet {
         let engines = hosts();
         let nodes = [0, 1].map(|n| {
             let (data, log) = (dir.path().join(format!("node-{n}")), dir.path().join(format!("daemon-{n}.log")));
-            RefCell::new(Node::enrol(&api, &format!("node-{n}"), &host_ip(), data, log, Some(&engines[n])))
+            let (name, docker_host) = (&format!("node-{n}"), Some(engines[n].as_str()));
+            RefCell::new(Node::enrol(
+                &api,
+                NewNode { name, ip: &host_ip(), memory_mb: MEMORY_MB, data, log, docker_host },
+            ))
         });
         let panel = RefCell::new(Some(panel));
         Self {
@@ -178,7 +185,12 @@ impl Fleet {
 
     /// Sends a power signal.
     pub(super) fn power(&self, signal: &str) {
-        self.api.post(&format!("/servers/{}/power", self.server), &json!({"signal": signal})).expect(202);
+        self.try_power(signal).expect(202);
+    }
+
+    /// The same, where it may be refused.
+    pub(super) fn try_power(&self, signal: &str) -> Answer {
+        self.api.post(&format!("/servers/{}/power", self.server), &json!({"signal": signal}))
     }
 
     /// Waits for a status.
