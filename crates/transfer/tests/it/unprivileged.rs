@@ -24,7 +24,8 @@ fn ran_without_root(test: &str) -> bool {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let program = dir.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: a test that forks while we write would hold the file open, and what is written to cannot run.
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap().success());
     let mut command = Command::new(&program);
     command.args(["--exact", &format!("unprivileged::{test}"), "--nocapture"]);
     command.current_dir("/").env("TMPDIR", "/tmp").uid(NOT_ROOT).gid(NOT_ROOT);
