@@ -306,6 +306,14 @@ pub enum TransferAction {
     FreeRetained,
 }
 
+impl TransferAction {
+    /// Whether it takes something back: then nothing that comes after it cancels it.
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        matches!(self, Self::EndCopy | Self::AbortTarget | Self::ResumeSource { .. } | Self::UnfenceSource { .. })
+    }
+}
+
 /// Where a source delivers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Door {

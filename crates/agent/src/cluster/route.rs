@@ -166,7 +166,7 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
         | Request::ObserveServer { server_id }
         | Request::MeasureServer { server_id } => (*server_id, Name::Once(once)),
         Request::Transfer { key, action, .. } => {
-            let (action, takes_back) = (std::mem::discriminant(action), takes_back(action));
+            let (action, takes_back) = (std::mem::discriminant(action), action.takes_back());
             let name = Name::Step { step: key.step.clone(), action, takes_back };
             return Some((About::Transfer(key.transfer_id), name));
         }
@@ -189,16 +189,6 @@ pub(super) fn server_of(request: &Request) -> Option<ServerId> {
         | Request::RemoveServer { server_id }
         | Request::Transfer { server_id, .. } => Some(*server_id),
     }
-}
-
-fn takes_back(action: &TransferAction) -> bool {
-    matches!(
-        action,
-        TransferAction::EndCopy
-            | TransferAction::AbortTarget
-            | TransferAction::ResumeSource { .. }
-            | TransferAction::UnfenceSource { .. }
-    )
 }
 
 /// What a newer request does about an earlier one of the same server or transfer.

@@ -36,7 +36,7 @@ impl Transfer {
         let before = running.last().map(|other| other.done.clone());
         let cancel = CancellationToken::new();
         let (publish, done) = watch::channel(None);
-        let takes_back = takes_back(&action);
+        let takes_back = action.takes_back();
         running.push(Running { name: name.clone(), takes_back, cancel: cancel.clone(), done: done.clone() });
         let transfer = Arc::clone(self);
         tokio::spawn(async move {
@@ -143,20 +143,9 @@ impl Transfer {
     }
 }
 
-/// Actions that take something back are never cancelled by what comes after them.
-fn takes_back(action: &TransferAction) -> bool {
-    matches!(
-        action,
-        TransferAction::EndCopy
-            | TransferAction::AbortTarget
-            | TransferAction::ResumeSource { .. }
-            | TransferAction::UnfenceSource { .. }
-    )
-}
-
 /// What takes something back is tried until it is done, also under the key that failed. What only looks, looks again.
 fn may_be_repeated_after_failure(action: &TransferAction) -> bool {
-    takes_back(action) || matches!(action, TransferAction::FreeRetained | TransferAction::TryDoor { .. })
+    action.takes_back() || matches!(action, TransferAction::FreeRetained | TransferAction::TryDoor { .. })
 }
 
 /// Actions whose work may stop anywhere. The others are short, and half of them is worse than all.
