@@ -43,6 +43,7 @@ impl Cluster {
         let kubectl = Kubectl::of(name);
         let mut cluster = Self { name, id: String::new(), kubectl };
         cluster.leave();
+        cluster.forget_all();
         let made = api.post("/admin/clusters", &json!({"name": format!("cluster-{name}")})).expect(201);
         made["id"].as_str().unwrap().clone_into(&mut cluster.id);
         let command = match how {
@@ -76,6 +77,13 @@ impl Cluster {
             self.kubectl.ok(&args);
         }
         self.delete(&["namespace", &namespace]);
+    }
+
+    /// What a run left that was killed.
+    fn forget_all(&self) {
+        for namespace in self.kubectl.list(&["namespaces", "--selector", "badgerpanel.io/server"]) {
+            self.forget(namespace["metadata"]["labels"]["badgerpanel.io/server"].as_str().unwrap());
+        }
     }
 
     fn delete(&self, what: &[&str]) {
