@@ -35,8 +35,8 @@ kube-down: ## ends them and removes all that they made
 bench: build ## ourselves beside rsync and tar, into bench/RESULTS.md; ARGS=--quick for a look
 	python3 bench/run.py --badger $(BADGER) $(ARGS)
 
-bench-kubernetes: build ## migrations on two clusters beside Docker's, into bench/KUBERNETES.md (root); ARGS=--quick for a look
-	BADGER_IMAGE_PROFILE=release scripts/test-kubernetes.sh python3 bench/kubernetes.py --badger $(BADGER) $(ARGS)
+bench-kubernetes: ## migrations on two clusters beside Docker's, into bench/KUBERNETES.md (root); ARGS=--quick for a look
+	BADGER_IMAGE_PROFILE=release scripts/test-kubernetes.sh python3 bench/kubernetes.py $(ARGS)
 
 soak: ## migrations under random kills for MINUTES (10)
 	BADGER_SOAK_MINUTES=$${MINUTES:-10} cargo test --locked -p badger --test e2e soak -- --ignored --nocapture

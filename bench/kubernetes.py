@@ -249,7 +249,9 @@ def report(options, facts, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--badger", default="target/release/badger")
+    triple = next(line[6:] for line in subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout.splitlines() if line.startswith("host: "))
+    target = os.environ.get("CARGO_TARGET_DIR", f"{HERE}/../target")
+    parser.add_argument("--badger", default=f"{target}/{triple}/release/badger", help="what the images were made of")
     parser.add_argument("--quick", action="store_true", help="small worlds, two repetitions, five aborts; writes nothing")
     options = parser.parse_args()
     options.repeats, options.aborts = (2, 5) if options.quick else (5, 100)
