@@ -87,7 +87,8 @@ fn side(turn: usize, source: Place, target: Place) -> Place {
 fn kubernetes_a_migration_that_is_called_off_leaves_no_object_behind() {
     let fleet = Fleet::playing(Place::Cluster(0));
     let mut called_off = 0;
-    for phase in PHASES {
+    // Not while the target boots: players may be on it then, and what they do before the pivot goes with the target.
+    for phase in PHASES.into_iter().filter(|phase| *phase != "starting") {
         let (source, target) = (fleet.owner(), other(fleet.owner()));
         let transfer = fleet.migrate(target, &json!({"bandwidth_limit": BANDWIDTH}));
         fleet.wait_stage(&transfer, phase);
@@ -99,7 +100,7 @@ fn kubernetes_a_migration_that_is_called_off_leaves_no_object_behind() {
         called_off += usize::from(accepted);
         assert_outcome(&fleet, &ended, source, target);
     }
-    assert!(called_off >= 4, "{called_off} were called off in time");
+    assert!(called_off >= 3, "{called_off} were called off in time");
 }
 
 #[test]
@@ -116,11 +117,13 @@ fn kubernetes_the_panel_killed_in_any_phase_goes_on_by_itself() {
     in_every_phase(&fleet, |_, _, _| fleet.restart_panel());
 }
 
-/// Kills the process of `role` in the server's pod; it must be there.
-fn kill_in_pod(fleet: &Fleet, place: Place, role: &str) {
-    let pod = cluster(fleet, place).pod(&fleet.server);
-    let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
-    let pid = eventually(&format!("the {role} of {place:?}"), SLOW, || process_in_pod(&uid, role));
+/// Kills the process of `role` in a pod of the server, of the first place that has one.
+fn kill_in_pod(fleet: &Fleet, places: &[Place], role: &str) {
+    let find = |place: &Place| {
+        let pods = cluster(fleet, *place).kubectl.list(&["pods", "--namespace", &format!("bp-{}", fleet.server)]);
+        pods.iter().find_map(|pod| process_in_pod(pod["metadata"]["uid"].as_str()?, role))
+    };
+    let pid = eventually(&format!("a {role} in {places:?}"), SLOW, || places.iter().find_map(find));
     let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
     assert!(killed.success(), "{role} {pid}");
 }
@@ -142,10 +145,9 @@ fn process_in_pod(uid: &str, role: &str) -> Option<u32> {
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_movers_killed_in_any_phase_harm_nobody() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    in_every_phase(&fleet, |_, source, target| {
-        let there = cluster(&fleet, source).kinds(&fleet.server).iter().any(|kind| kind == "Pod");
-        let place = if there { source } else { target };
-        kill_in_pod(&fleet, place, "mover");
+    in_every_phase(&fleet, |turn, source, target| {
+        // One of the two may have no pod yet, or none any more.
+        kill_in_pod(&fleet, &[side(turn, source, target), side(turn + 1, source, target)], "mover");
     });
 }
 
@@ -153,7 +155,7 @@ fn kubernetes_movers_killed_in_any_phase_harm_nobody() {
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_a_launcher_that_is_killed_takes_its_game_along_and_the_panel_is_told() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    kill_in_pod(&fleet, Place::Cluster(0), "launcher");
+    kill_in_pod(&fleet, &[Place::Cluster(0)], "launcher");
     eventually("the game is seen to be down", SLOW, || (fleet.server()["status"] != "running").then_some(()));
     within(Duration::from_secs(5), || (fleet.server()["status"] == "running").then_some(()))
         .unwrap_or_else(|| fleet.power("start"));

@@ -43,7 +43,8 @@ fn kubernetes_more_memory_than_any_node_has_is_said_with_the_numbers() {
     let mut fleet = Fleet::new();
     let made = fleet.try_create(Game::Ledger, Place::Node(0), &json!({"memory_limit": 1_000_000})).expect(201);
     fleet.adopt(Game::Ledger, &made);
-    refused(&fleet, &["memory", "1000000"]);
+    // The game's and the mover's.
+    refused(&fleet, &["Insufficient memory", "1000064 MiB"]);
 }
 
 #[test]
