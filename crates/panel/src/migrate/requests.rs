@@ -128,7 +128,9 @@ impl Migrations {
         }
     }
 
-    /// Accepts a cancel: before the pivot, and while nothing is being taken back already.
+    /// Accepts a cancel: before the target starts, and while nothing is being taken back already. Up to the pivot a
+    /// start that fails is still undone; but what players did on the target meanwhile is not given up for a change of
+    /// mind.
     pub async fn cancel(&self, id: TransferId) -> Result<Transfer, MigrateError> {
         let transfer = self.get(id).await?;
         let refused = |code, message: String| Err(MigrateError::Conflict { code, message });
@@ -142,8 +144,9 @@ impl Migrations {
             }
             _ => {}
         }
-        if self.is_past_pivot(id).await? {
-            let message = "The server runs on the target already. Wait for the end, then move it back.";
+        if self.has_target_begun(id).await? {
+            let message = "The server starts on the target already, and players may be on it. If it does not come up, it \
+                           goes back by itself; else wait for the end, then move it back.";
             return refused("transfer_past_pivot", message.into());
         }
         match transfers::transfer_cancel(&mut *self.db.acquire().await?, id).await {
@@ -159,13 +162,14 @@ impl Migrations {
         self.get(id).await
     }
 
-    async fn is_past_pivot(&self, id: TransferId) -> Result<bool, DbError> {
+    async fn has_target_begun(&self, id: TransferId) -> Result<bool, DbError> {
         let log = SagaLog::new(self.db.clone(), self.clock.clone());
         let events = log.load(&SagaId(id.to_string())).await.map_err(store_error)?;
         let executor = steps::executor();
         let log = executor.plan().fold(events);
         let log = log.map_err(|error| DbError::Corrupt { column: "saga_log.event", why: error.to_string() })?;
-        Ok(executor.plan().is_past_pivot(&log))
+        let begun = log.phase("start_target").is_some_and(|phase| phase != saga::Phase::Idle);
+        Ok(begun || executor.plan().is_past_pivot(&log))
     }
 
     /// Destroys the copy that the source keeps of a completed transfer. Again is the same.
