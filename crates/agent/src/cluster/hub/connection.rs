@@ -45,6 +45,11 @@ impl Goodbye {
     }
 }
 
+/// The kubelet looks whether we listen by connecting and hanging up.
+async fn says_something(stream: &TcpStream) -> bool {
+    matches!(timeout(INTRODUCTION, stream.peek(&mut [0])).await, Ok(Ok(bytes)) if bytes > 0)
+}
+
 impl Hub {
     /// Serves one connection until it ends. `room` is given back when it is known who it is.
     pub(super) async fn serve(
@@ -55,6 +60,9 @@ impl Hub {
         room: OwnedSemaphorePermit,
         shutdown: CancellationToken,
     ) {
+        if !says_something(&stream).await {
+            return tracing::trace!(%from, "a probe");
+        }
         let introduced = timeout(INTRODUCTION, self.introduced(stream, tls)).await;
         drop(room);
         match introduced {
