@@ -63,14 +63,10 @@ fn assert_outcome(fleet: &Fleet, ended: &Value, source: Place, target: Place) {
     cluster(fleet, other(owner)).wait_empty(&fleet.server);
 }
 
-/// What goes wrong in a turn alternates between the two sides; with `BADGER_TEST_THOROUGH` each phase sees both.
-fn passes() -> usize {
-    if std::env::var_os("BADGER_TEST_THOROUGH").is_some() { 2 } else { 1 }
-}
-
-/// A phase may be over before the fault comes; but if most are, nothing was tested. The fault is told its turn.
+/// A phase may be over before the fault comes; but if most are, nothing was tested. The fault is told its turn: each phase
+/// sees an even and an odd one.
 fn in_every_phase(fleet: &Fleet, fault: impl Fn(usize, Place, Place)) {
-    for pass in 0..passes() {
+    for pass in 0..2 {
         let turns = PHASES.iter().zip(pass..);
         let hit = turns.filter(|(phase, turn)| migrate_with(fleet, phase, |a, b| fault(*turn, a, b))).count();
         assert!(hit >= 4, "{hit} faults hit a migration that was going on");
@@ -103,15 +99,15 @@ fn kubernetes_a_migration_that_is_called_off_leaves_no_object_behind() {
 }
 
 #[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_orchestrators_deleted_in_any_phase_come_back_and_go_on() {
+#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
+fn kubernetes_thorough_orchestrators_deleted_in_any_phase_come_back_and_go_on() {
     let fleet = Fleet::playing(Place::Cluster(0));
     in_every_phase(&fleet, |turn, a, b| cluster(&fleet, side(turn, a, b)).kill_orchestrator());
 }
 
 #[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_the_panel_killed_in_any_phase_goes_on_by_itself() {
+#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
+fn kubernetes_thorough_the_panel_killed_in_any_phase_goes_on_by_itself() {
     let fleet = Fleet::playing(Place::Cluster(0));
     in_every_phase(&fleet, |_, _, _| fleet.restart_panel());
 }
@@ -141,8 +137,8 @@ fn process_in_pod(uid: &str, role: &str) -> Option<u32> {
 }
 
 #[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_movers_killed_in_any_phase_harm_nobody() {
+#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
+fn kubernetes_thorough_movers_killed_in_any_phase_harm_nobody() {
     let fleet = Fleet::playing(Place::Cluster(0));
     in_every_phase(&fleet, |turn, source, target| {
         // One of the two may have no pod yet, or none any more.
@@ -165,8 +161,8 @@ fn kubernetes_a_launcher_that_is_killed_takes_its_game_along_and_the_panel_is_to
 }
 
 #[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_kubelets_and_api_servers_killed_in_any_phase_harm_nobody() {
+#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
+fn kubernetes_thorough_kubelets_and_api_servers_killed_in_any_phase_harm_nobody() {
     let fleet = Fleet::playing(Place::Cluster(0));
     in_every_phase(&fleet, |turn, source, target| {
         let component = ["kubelet", "kube-apiserver"][turn % 2];
@@ -200,8 +196,8 @@ fn kubernetes_a_pod_that_is_evicted_comes_back_with_its_game() {
 }
 
 #[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_pods_evicted_in_any_phase_end_in_a_rollback_or_a_completion() {
+#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
+fn kubernetes_thorough_pods_evicted_in_any_phase_end_in_a_rollback_or_a_completion() {
     let fleet = Fleet::playing(Place::Cluster(0));
     in_every_phase(&fleet, |turn, source, target| {
         let victim = cluster(&fleet, side(turn, source, target));
