@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connect ─ 401, 403 or a refusing close ─► another credential, if there is one and it is not the one refused
-//!    │    ─ anything else ────────────────► wait (jittered, bounded), connect
+//!    │    ─ anything else ────────────────► wait (jittered, bounded; long if another took our place), connect
 //!    ▼
 //! hello ─► welcome ─► requests, replies, notices ─ lost ─► connect
 //! ```
@@ -95,6 +95,8 @@ pub(crate) struct Shown {
 pub(crate) enum End {
     /// Time may help.
     Lost(String),
+    /// Another connection of the same agent is newer than this one, and it is to stay.
+    Displaced(String),
     /// It will not.
     Refused(String),
     /// The agent ends.
@@ -133,15 +135,16 @@ impl Link {
     /// Keeps the link until the agent ends or is refused for good.
     pub(crate) async fn keep(mut self) -> Result<()> {
         loop {
-            let reason = match Box::pin(self.connection()).await {
+            let end = Box::pin(self.connection()).await;
+            let wait = self.backoff.after(&end);
+            let reason = match end {
                 End::Shutdown => return Ok(()),
                 End::Refused(reason) => {
                     self.credential.refused(reason.clone())?;
                     reason
                 }
-                End::Lost(reason) => reason,
+                End::Lost(reason) | End::Displaced(reason) => reason,
             };
-            let wait = self.backoff.next();
             tracing::warn!(reason, ?wait, to = %self.address, "no link");
             if self.shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                 return Ok(());

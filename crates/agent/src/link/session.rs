@@ -157,12 +157,31 @@ fn unsupported(error: &serde_json::Error) -> Outcome {
     Outcome::Err(AgentError::new(ErrorCode::Unsupported, message))
 }
 
-/// Private codes that no other attempt will change: a bad hello, a used token, another version.
+/// Private codes that no other attempt will change: a bad hello, a used token, another version. One says that this agent
+/// is linked by a newer connection.
 fn closed(frame: Option<CloseFrame>) -> End {
     let Some(frame) = frame else { return End::lost("the other end closed the connection") };
     let reason = frame.reason.as_str().to_owned();
     match u16::from(frame.code) {
         4400 | 4401 | 4403 | 4426 => End::Refused(reason),
+        4409 => End::Displaced(reason),
         code => End::Lost(format!("the other end closed the connection ({code} {reason})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: u16) -> End {
+        closed(Some(CloseFrame { code: code.into(), reason: "because".into() }))
+    }
+
+    #[test]
+    fn only_the_word_that_another_took_our_place_displaces() {
+        assert!(matches!(said(4409), End::Displaced(reason) if reason == "because"));
+        assert!(matches!(said(4401), End::Refused(_)));
+        assert!(matches!(said(1001), End::Lost(_)));
+        assert!(matches!(closed(None), End::Lost(_)));
     }
 }

@@ -11,6 +11,8 @@ use crate::harness::eventually;
 
 /// Where the orchestrator lives.
 pub(super) const SYSTEM: &str = "badger-system";
+/// What selects its pod.
+const ORCHESTRATOR: &str = "app.kubernetes.io/name=badgerpanel-orchestrator";
 /// Everything that a server may have, in namespaces of its own and beside them.
 const KINDS: &str = "namespaces,deployments.apps,replicasets.apps,pods,services,persistentvolumeclaims,secrets,\
                      configmaps,persistentvolumes";
@@ -146,30 +148,31 @@ impl Cluster {
         self.restart_orchestrator(api);
     }
 
-    /// Deletes the orchestrator's pod without grace and waits for the next one.
+    /// Restarts the orchestrator as an administrator would, and waits until the new one is who answers the panel. While
+    /// the old one ends it may hold the link still, with what it was told at its start.
     pub(super) fn restart_orchestrator(&self, api: &Api) {
-        self.kill_orchestrator();
-        self.kubectl.ok(&[
-            "rollout",
-            "status",
-            "deployment/badger-orchestrator",
-            "--namespace",
-            SYSTEM,
-            "--timeout=120s",
-        ]);
+        let of_it = ["deployment/badger-orchestrator", "--namespace", SYSTEM];
+        self.kubectl.ok(&[&["rollout", "restart"], &of_it[..]].concat());
+        self.kubectl.ok(&[&["rollout", "status", "--timeout=120s"], &of_it[..]].concat());
+        let pod = eventually("only the new orchestrator is left", PATIENCE, || {
+            let pods = self.kubectl.list(&["pods", "--namespace", SYSTEM, "--selector", ORCHESTRATOR]);
+            (pods.len() == 1).then(|| pods[0]["metadata"]["name"].as_str().unwrap().to_owned())
+        });
+        eventually("the new orchestrator is linked", PATIENCE, || {
+            self.kubectl.ok(&["logs", &pod, "--namespace", SYSTEM]).contains("linked").then_some(())
+        });
         self.wait_online(api);
     }
 
     /// Deletes the orchestrator's pod without grace; the Deployment makes another.
     pub(super) fn kill_orchestrator(&self) {
-        let selector = "app.kubernetes.io/name=badgerpanel-orchestrator";
         self.kubectl.ok(&[
             "delete",
             "pod",
             "--namespace",
             SYSTEM,
             "--selector",
-            selector,
+            ORCHESTRATOR,
             "--grace-period=0",
             "--force",
             "--wait=true",
