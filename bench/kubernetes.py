@@ -130,6 +130,11 @@ class House:
         self.wait_status(server, "running")
         return server
 
+    def remove(self, server):
+        self.api("POST", f"/servers/{server}/power", {"signal": "stop"})
+        self.wait_status(server, "offline")
+        self.api("DELETE", f"/admin/servers/{server}")
+
     def wait_status(self, server, status):
         wait_for(f"status {status}", 600, lambda: self.api("GET", f"/admin/servers/{server}")["status"] == status)
 
@@ -178,7 +183,7 @@ def freeze(house, sizes, repeats):
                 if turn + 1 < repeats:
                     house.move(server, source)
                     here = source
-        house.api("DELETE", f"/admin/servers/{server}")
+        house.remove(server)
     return rows
 
 
@@ -198,7 +203,7 @@ def cold(house, size, repeats):
             took = seconds(stages["transferring"])
             rows.setdefault((source, target), []).append(ended["progress"]["bytes_total"] / MIB / took)
             say(f"cold {here} → {there} {turn + 1}/{repeats}: {rows[source, target][-1]:.0f} MiB/s")
-        house.api("DELETE", f"/admin/servers/{server}")
+        house.remove(server)
     return rows
 
 
@@ -226,7 +231,7 @@ def aborts(house, count):
     with contextlib.suppress(RuntimeError):  # a volume is removed by its provisioner, after everything else
         wait_for("nothing being left", 60, lambda: objects("cluster-b") <= before)
     left = objects("cluster-b") - before
-    house.api("DELETE", f"/admin/servers/{server}")
+    house.remove(server)
     return states, left
 
 
