@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::client::{self, allocation, cluster, egg, flag, key, node, server, transfer};
+use crate::client::{self, allocation, cluster, egg, flag, key, node, server, transfer, user};
 use crate::exit::Exit;
 use crate::ledger::{self, LedgerCommand};
 use crate::logging::LogArgs;
@@ -73,6 +73,8 @@ enum Command {
     Flag(client::Command<flag::FlagCommand>),
     /// API keys
     Key(client::Command<key::KeyCommand>),
+    /// People who log in
+    User(client::Command<user::UserCommand>),
     /// Copy a directory with the transfer engine alone
     Copy(copy::CopyArgs),
     /// Check this machine, or a cluster, before it joins: each finding with its cure
@@ -105,6 +107,7 @@ impl Cli {
             Command::Transfer(it) => transfer::run(it.command, &it.api.connect()?),
             Command::Flag(it) => flag::run(it.command, &it.api.connect()?),
             Command::Key(it) => key::run(it.command, &it.api.connect()?),
+            Command::User(it) => user::run(it.command, &it.api.connect()?),
             Command::Copy(args) => run_copy(args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Launcher(args) => launcher::run(args),
@@ -163,6 +166,13 @@ mod tests {
             "badger server command survival say hello there",
             "badger transfer cancel 0198 --json",
             "badger flag set server_transfers off",
+            "badger user list --json",
+            "badger user create kim --email kim@example.com --role Moderator --password-file -",
+            "badger user set-password admin",
+            "badger user disable kim",
+            "badger server set survival --owner kim",
+            "badger key create deploy --scope admin.servers.* --network 10.0.0.0/8",
+            "badger panel --data d --trusted-proxy 10.0.0.0/8,::1/128 --requests-per-s 50",
             "badger launcher --server-id 0198c0de-0000-7000-8000-000000000001 --permit-key k \
              --agent-id 0198c0de-0000-7000-8000-000000000002 --socket s --place p --data d --run r",
             "badger ledger serve --listen 127.0.0.1:1 --size 1G",

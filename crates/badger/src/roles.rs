@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +21,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Arguments of `badger panel`.
 #[derive(Args, Debug)]
-#[command(after_help = "At the first start an admin API key is made; it is in DIR/admin.key.\n\n\
+#[command(after_help = "At the first start an admin API key is made, and a user `admin`;\n\
+    the key is in DIR/admin.key, the password in DIR/admin.password.\n\n\
     Example:\n  badger panel --data /var/lib/badger-panel --listen 0.0.0.0:8080 --public-url https://panel.example")]
 pub(crate) struct PanelArgs {
     /// Directory of the database and the keys; made if it is not there
@@ -36,7 +38,30 @@ pub(crate) struct PanelArgs {
     #[arg(long, value_name = "IMAGE", env = "BADGER_IMAGE")]
     image: Option<String>,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
     parent: ParentArgs,
+}
+
+/// Who may ask the panel for others, and how often.
+#[derive(Args, Debug)]
+struct AccessArgs {
+    /// Network of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed [default: this machine]
+    #[arg(long = "trusted-proxy", value_name = "CIDR", env = "BADGER_TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Option<Vec<IpNet>>,
+    /// Requests per second that one user, key or unknown address may make on average; ten times as many at once
+    #[arg(long, value_name = "N", env = "BADGER_REQUESTS_PER_S", default_value_t = 200)]
+    requests_per_s: u32,
+}
+
+impl AccessArgs {
+    fn config(self) -> panel::AccessConfig {
+        let default = panel::AccessConfig::default();
+        panel::AccessConfig {
+            trusted_proxies: self.trusted_proxies.unwrap_or(default.trusted_proxies),
+            requests_per_s: self.requests_per_s,
+        }
+    }
 }
 
 /// Arguments of `badger daemon`.
@@ -108,8 +133,13 @@ impl ParentArgs {
 pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
     args.parent.apply()?;
     let _alone = Alone::on(&args.data, 0o700)?;
-    let config =
-        panel::Config { listen: args.listen, data_dir: args.data, public_url: args.public_url, image: args.image };
+    let config = panel::Config {
+        listen: args.listen,
+        data_dir: args.data,
+        public_url: args.public_url,
+        image: args.image,
+        access: args.access.config(),
+    };
     until_signal(async |shutdown| {
         let ready = |address| output::line(format!("listening on http://{address}"));
         Box::pin(panel::run(config, shutdown, ready)).await.context("the panel cannot run")

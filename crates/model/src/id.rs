@@ -68,3 +68,19 @@ id!(
     /// An API key (not the key itself, which is shown once and stored hashed).
     ApiKeyId
 );
+id!(
+    /// A person who can log in.
+    UserId
+);
+id!(
+    /// A set of permissions that users have.
+    RoleId
+);
+id!(
+    /// One log-in of a user.
+    SessionId
+);
+id!(
+    /// A notice to everybody who uses the panel.
+    AnnouncementId
+);

@@ -13,7 +13,7 @@ mod transfer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use copy::{CopyProgress, CopyReceipt, FreezePrediction};
-pub use id::{AllocationId, ApiKeyId, EggId, NodeId, ServerId, TransferId};
+pub use id::{AllocationId, AnnouncementId, ApiKeyId, EggId, NodeId, RoleId, ServerId, SessionId, TransferId, UserId};
 pub use jiff::Timestamp;
 pub use permit::{Epoch, Permit};
 pub use server::{

@@ -8,6 +8,7 @@ use model::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::agent::Agents;
 use crate::db::Db;
 use crate::events::Hub;
@@ -23,6 +24,8 @@ pub struct App {
     pub agents: Arc<dyn Agents>,
     /// Time of day.
     pub clock: Arc<dyn Clock>,
+    /// Passwords, tokens and how often one may ask.
+    pub access: Arc<Access>,
     /// Signs the right to run a server.
     pub permits: Arc<PermitSigner>,
     /// Where progress of transfers goes to be seen.

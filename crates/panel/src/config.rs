@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::access::AccessConfig;
+
 /// The image of this release, the same as the Helm chart's.
 pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/badgerpanel/badgerpanel:", env!("CARGO_PKG_VERSION"));
 
@@ -11,11 +13,13 @@ pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/badgerpanel/badgerpanel:", env!
 pub struct Config {
     /// Where to listen for the API and the agents. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Directory of the database, the permit key and the first admin key. Made with mode 0700 if it is not there.
+    /// Directory of the database, the keys and the first admin's key and password. Made with mode 0700 if it is not there.
     pub data_dir: PathBuf,
     /// How users and agents reach the panel, for links and the enrolment command. Without it: `http://` and the bound
     /// address.
     pub public_url: Option<String>,
     /// The container image of ours that clusters run. Without it: [`DEFAULT_IMAGE`].
     pub image: Option<String>,
+    /// Who may ask for others, and how often.
+    pub access: AccessConfig,
 }

@@ -10,6 +10,7 @@
 //! It coordinates and never touches a server's files: agents do that. It knows agents only through
 //! [`model::agent_api`]. [`run`] is the whole role; the executable and the tests call nothing else to start one.
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod app;
@@ -25,5 +26,6 @@ pub mod relay;
 mod run;
 mod serve;
 
+pub use access::AccessConfig;
 pub use config::Config;
 pub use run::{StartError, router, run};

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use model::{ApiKeyId, Clock, SystemClock};
+use model::{ApiKeyId, Clock, SystemClock, UserId};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, Passwords, write_private};
 use crate::agent::Agents;
 use crate::api::auth::{new_secret, sha256_hex};
 use crate::app::App;
 use crate::config::DEFAULT_IMAGE;
 use crate::db::keys::{self, ApiKey};
-use crate::db::{Db, DbError, servers};
+use crate::db::users::{self, NewUser};
+use crate::db::{Db, DbError, roles, servers};
 use crate::events::Hub;
 use crate::link::{self, Link, Registry};
 use crate::migrate::{Connected, Migrations};
@@ -70,13 +72,16 @@ struct Prepared {
 async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared, StartError> {
     make_private_dir(&config.data_dir)?;
     let db = Db::open_sqlite(&config.data_dir.join("panel.db")).await?;
+    let access = Access::open(&config.data_dir, config.access)?;
     first_key(&db, &config.data_dir).await?;
+    first_user(&db, &access.passwords, &config.data_dir).await?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
     let address = listener.local_addr()?;
     let public_url = config.public_url.unwrap_or_else(|| format!("http://{address}"));
 
     let image = config.image.as_deref().unwrap_or(DEFAULT_IMAGE);
-    let (app, link) = assemble(db, &config.data_dir, public_url.trim_end_matches('/'), image, &shutdown)?;
+    let public_url = public_url.trim_end_matches('/');
+    let (app, link) = assemble(db, access, &config.data_dir, public_url, image, &shutdown)?;
     servers::servers_unlock_requests(&mut *app.db.acquire().await?).await?;
     app.migrations.resume().await?;
     install::resume(&app).await?;
@@ -91,6 +96,7 @@ pub fn router(app: App, link: Link) -> Router {
 
 fn assemble(
     db: Db,
+    access: Access,
     data_dir: &Path,
     public_url: &str,
     image: &str,
@@ -118,6 +124,7 @@ fn assemble(
         db,
         agents,
         clock,
+        access: Arc::new(access),
         permits,
         events,
         migrations,
@@ -164,23 +171,33 @@ async fn first_key(db: &Db, data_dir: &Path) -> Result<(), StartError> {
         created_at: SystemClock.now(),
         expires_at: None,
         last_used_at: None,
+        user_id: None,
+        allowed_networks: Vec::new(),
     };
     keys::key_insert(&mut conn, &row).await?;
     tracing::info!(path = %path.display(), "first start: an API key that may do everything was made");
     Ok(())
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let draft = path.with_extension("tmp");
-    match std::fs::remove_file(&draft) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+/// On the first start, makes a user who may do everything and leaves their password in `<data>/admin.password`.
+///
+/// File before row, as with the key. A panel that was made before there were users gets its first one here too.
+async fn first_user(db: &Db, passwords: &Passwords, data_dir: &Path) -> Result<(), StartError> {
+    let mut conn = db.acquire().await?;
+    if users::users_count(&mut conn).await? > 0 {
+        return Ok(());
     }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)
+    let password = new_secret("")?;
+    let path = data_dir.join("admin.password");
+    write_private(&path, &password)?;
+    let user = NewUser {
+        id: UserId::new(),
+        username: "admin".to_owned(),
+        email: None,
+        password_hash: passwords.hash(password).await.map_err(io::Error::other)?,
+        role_id: roles::ADMIN,
+    };
+    users::user_insert(&mut conn, &user, SystemClock.now()).await?;
+    tracing::info!(path = %path.display(), "first start: the user `admin` was made, with the password in this file");
+    Ok(())
 }

@@ -6,9 +6,11 @@
 //! in `api::extract`. Answers have none: an event stream lives as long as its reader.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::Router;
+use axum::middleware::AddExtension;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -16,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_layer::Layer as _;
 
 /// How long a client may take to send the head of a request.
 pub(crate) const HEAD_PATIENCE: Duration = Duration::from_secs(15);
@@ -31,8 +34,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: &Canc
     let cut = CancellationToken::new();
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, _)) => {
-                let serving = connection(stream, router.clone(), shutdown.clone());
+            Ok((stream, peer)) => {
+                let router = Extension(Peer(peer.ip().to_canonical())).layer(router.clone());
+                let serving = connection(stream, router, shutdown.clone());
                 let cut = cut.clone();
                 connections.spawn(async move { cut.run_until_cancelled_owned(serving).await });
             }
@@ -52,8 +56,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: &Canc
     }
 }
 
+/// Who is at the other end of a request's connection: a client, or a proxy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The routes, with the peer added to each request.
+type Routes = AddExtension<Router, Peer>;
+
 /// Answers the requests of one connection.
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, router: Routes, shutdown: CancellationToken) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));

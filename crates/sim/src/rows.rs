@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use model::agent_api::Hello;
 use model::{
     AllocationId, Clock, EggId, Epoch, Limits, NodeId, Resources, RuntimeKind, ServerId, ServerStatus, Timestamp,
+    UserId,
 };
 use panel::db::allocations::{self, Allocation};
 use panel::db::eggs::{StoredEgg, egg_insert};
 use panel::db::nodes::{Node as NodeRow, NodeKind, node_greeted, node_insert};
 use panel::db::servers::{Server, server_insert};
-use panel::db::{Db, DbError};
+use panel::db::subusers::{self, Relation, Subuser};
+use panel::db::users::{self, NewUser};
+use panel::db::{Conn, Db, DbError, roles};
 
 pub(crate) async fn write_rows(
     db: &Db,
@@ -43,10 +46,38 @@ pub(crate) async fn write_rows(
         allocations::allocation_insert(&mut tx, &address).await?;
         addresses.push(address.id);
     }
+    let people = people(server);
+    for id in people {
+        users::user_insert(&mut tx, &user_row(id), now).await?;
+    }
     server_insert(&mut tx, &server_row(server, egg, nodes[0], now, running)).await?;
+    subusers::subuser_insert(&mut tx, server, &subuser_row(people[1], now)).await?;
     allocations::allocation_assign(&mut tx, addresses[0], nodes[0], server).await?;
     tx.commit().await?;
     Ok([addresses[0], addresses[1]])
+}
+
+/// The owner of a scene's server, and somebody whom they let in.
+fn people(server: ServerId) -> [UserId; 2] {
+    let id = server.0.as_u128();
+    [UserId(uuid::Uuid::from_u128(id ^ 1)), UserId(uuid::Uuid::from_u128(id ^ 2))]
+}
+
+/// Whether the server is still its owner's, and the other one is still let in as before.
+pub(crate) async fn people_stay(conn: &mut Conn, server: ServerId) -> Result<bool, DbError> {
+    let [owner, guest] = people(server);
+    let owns = subusers::relation(conn, server, Some(owner)).await? == Relation::Owner;
+    let guest = subusers::relation(conn, server, Some(guest)).await?;
+    Ok(owns && guest == Relation::Subuser(vec!["server.power".into()]))
+}
+
+fn user_row(id: UserId) -> NewUser {
+    let username = format!("sim-{id}");
+    NewUser { id, username, email: None, password_hash: String::new(), role_id: roles::USER }
+}
+
+fn subuser_row(user_id: UserId, created_at: Timestamp) -> Subuser {
+    Subuser { user_id, username: String::new(), permissions: vec!["server.power".into()], created_at }
 }
 
 fn node_row(id: NodeId, now: Timestamp) -> NodeRow {
@@ -109,6 +140,7 @@ fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: b
         startup: "./game".into(),
         image: "example.org/sim".into(),
         environment: BTreeMap::new(),
+        owner_id: Some(people(id)[0]),
         created_at: now,
         install_error: None,
         attention: vec![],

@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Planned;
-use crate::rows::write_rows;
+use crate::rows::{people_stay, write_rows};
 use crate::time::{Accesses, Moment, SimClock};
 use crate::tree::Tree;
 use crate::way::Ways;
@@ -257,6 +257,7 @@ impl Scene {
         let [from, to] = self.allocations;
         let from = allocations::allocation_get(&mut conn, from).await?;
         let to = allocations::allocation_get(&mut conn, to).await?;
+        let people_stay = people_stay(&mut conn, self.server).await?;
         drop(conn);
         let mut state = self.world.state();
         state.check_owner(self.server, server.node_id, None);
@@ -276,6 +277,7 @@ impl Scene {
         let copy = owner.servers.get(&self.server);
 
         demand(server.node_id == if completed { self.target } else { self.source }, "I2: the owner is the wrong node");
+        demand(people_stay, "its owner or whom they let in have changed");
         demand(copy.is_some(), "I2: the owner does not have the server");
         demand(!other.servers.contains_key(&self.server), "I9: the server is on both nodes");
         demand(copy.is_some_and(|copy| copy.epoch == server.epoch && !copy.fenced), "I1: epochs differ");

@@ -15,6 +15,7 @@ const LIST: &[Column] = &[
     ("SCOPES", "scopes"),
     ("CREATED", "created_at"),
     ("EXPIRES", "expires_at"),
+    ("NETWORKS", "allowed_networks"),
     ("LAST USED", "last_used_at"),
 ];
 
@@ -30,6 +31,9 @@ pub(crate) enum KeyCommand {
         /// A permission that it has, for example `admin.servers.transfer`; may be repeated [default: all]
         #[arg(long = "scope", value_name = "PERMISSION")]
         scopes: Vec<String>,
+        /// A network from which it may be used, for example `10.0.0.0/8`; may be repeated [default: everywhere]
+        #[arg(long = "network", value_name = "CIDR")]
+        networks: Vec<String>,
         /// When it ends, for example `2027-01-31T00:00:00Z`
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
@@ -45,9 +49,9 @@ pub(crate) enum KeyCommand {
 pub(crate) fn run(command: KeyCommand, client: &Client) -> Result<Exit> {
     match command {
         KeyCommand::List => client.show_list(&client.api.list("/admin/api-keys")?, LIST),
-        KeyCommand::Create { name, scopes, expires } => {
+        KeyCommand::Create { name, scopes, networks, expires } => {
             let scopes = if scopes.is_empty() { vec!["*".to_owned()] } else { scopes };
-            let mut body = json!({"name": name, "scopes": scopes});
+            let mut body = json!({"name": name, "scopes": scopes, "allowed_networks": networks});
             if let Some(expires) = expires {
                 body["expires_at"] = expires.into();
             }

@@ -15,6 +15,7 @@ mod preflight;
 pub(crate) mod server;
 mod show;
 pub(crate) mod transfer;
+pub(crate) mod user;
 pub(crate) mod watch;
 
 use std::fs;

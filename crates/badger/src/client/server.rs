@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::place::PlaceArgs;
 use super::show::{Column, Named};
 use super::transfer::StartArgs;
-use super::{Client, transfer};
+use super::{Client, transfer, user};
 use crate::exit::Exit;
 use crate::{output, units};
 
@@ -31,6 +31,7 @@ const SHOW: &[Column] = &[
     ("locked", "locked"),
     ("node", "node_id"),
     ("cluster", "cluster_id"),
+    ("owner", "owner_id"),
     ("address", "allocation"),
     ("memory MB", "memory_limit"),
     ("disk MB", "disk_limit"),
@@ -58,6 +59,20 @@ pub(crate) enum ServerCommand {
     Show(Which),
     /// Make a server from an egg
     Create(Box<CreateArgs>),
+    /// Rename it, or give it to somebody
+    Set {
+        /// Name or id
+        server: String,
+        /// Its new name
+        #[arg(long)]
+        name: Option<String>,
+        /// Whose it becomes: name or id of a user
+        #[arg(long, value_name = "USER", conflicts_with = "no_owner")]
+        owner: Option<String>,
+        /// Make it nobody's
+        #[arg(long)]
+        no_owner: bool,
+    },
     /// Start it
     Start(PowerArgs),
     /// Ask it to end, in the egg's way
@@ -135,6 +150,9 @@ pub(crate) struct CreateArgs {
     /// Container image [default: the egg's first]
     #[arg(long)]
     image: Option<String>,
+    /// Whose it is: name or id of a user [default: nobody's]
+    #[arg(long, value_name = "USER")]
+    owner: Option<String>,
     /// Start it when it is installed
     #[arg(long)]
     start: bool,
@@ -157,6 +175,18 @@ pub(crate) fn run(command: ServerCommand, client: &Client) -> Result<Exit> {
             show(client, client.api.get(&format!("/admin/servers/{}", find(&it.server)?))?);
         }
         ServerCommand::Create(args) => create(*args, client)?,
+        ServerCommand::Set { server, name, owner, no_owner } => {
+            let mut body = Map::new();
+            if let Some(name) = name {
+                body.insert("name".to_owned(), name.into());
+            }
+            if let Some(owner) = owner {
+                body.insert("owner_id".to_owned(), user::resolve(client, &owner)?.into());
+            } else if no_owner {
+                body.insert("owner_id".to_owned(), Value::Null);
+            }
+            show(client, client.api.patch(&format!("/admin/servers/{}", find(&server)?), &body.into())?);
+        }
         ServerCommand::Start(args) => power(client, &args, "start", &["running"])?,
         ServerCommand::Stop(args) => power(client, &args, "stop", &["offline"])?,
         ServerCommand::Restart(args) => power(client, &args, "restart", &["running"])?,
@@ -193,6 +223,9 @@ fn create(args: CreateArgs, client: &Client) -> Result<()> {
         if let Some(value) = value {
             body[field] = value.into();
         }
+    }
+    if let Some(owner) = args.owner {
+        body["owner_id"] = user::resolve(client, &owner)?.into();
     }
     let mut server = client.api.post("/admin/servers", &body)?;
     if args.wait {

@@ -1,6 +1,6 @@
 //! Small checks of fields that several requests share. Each gives the problems that it finds, as field and sentence.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::ApiError;
@@ -32,6 +32,69 @@ pub(super) fn name(field: &str, value: &str) -> Vec<Problem> {
         return vec![(field.to_owned(), "must not have control characters".to_owned())];
     }
     Vec::new()
+}
+
+/// A user's name: what everybody can type, and never an e-mail address.
+pub(super) fn username(field: &str, value: &str) -> Vec<Problem> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let fits = (1..=64).contains(&value.len()) && value.bytes().all(known);
+    if fits && value.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return Vec::new();
+    }
+    let problem = "must be 1 to 64 letters (a to z), digits, dots, hyphens or underscores, a letter or digit first";
+    vec![(field.to_owned(), problem.to_owned())]
+}
+
+/// An e-mail address, as far as one can tell without sending to it.
+pub(super) fn email(field: &str, value: &str) -> Vec<Problem> {
+    let plain = value.len() <= 254 && !value.chars().any(|c| c.is_whitespace() || c.is_control());
+    match value.split_once('@') {
+        Some((name, host)) if plain && !name.is_empty() && !host.is_empty() && !host.contains('@') => Vec::new(),
+        _ => vec![(field.to_owned(), "must be an e-mail address".to_owned())],
+    }
+}
+
+/// A field that may be absent, null or a value; with `#[serde(default)]`.
+#[derive(Debug, Default)]
+pub(super) enum Given<T> {
+    /// It is not there: what it is about stays.
+    #[default]
+    Absent,
+    /// What it is about is taken away.
+    Null,
+    /// What it becomes.
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// The value, if there is one.
+    pub(super) fn value(&self) -> Option<&T> {
+        if let Self::Value(value) = self { Some(value) } else { None }
+    }
+
+    /// What becomes of `before`.
+    pub(super) fn or(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Absent => before,
+            Self::Null => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(from)?.map_or(Self::Null, Self::Value))
+    }
+}
+
+/// What is wrong with `text` as a permission or a pattern of them; none if it is one.
+pub(super) fn permission(text: &str) -> Option<&'static str> {
+    let words = text.strip_suffix(".*").unwrap_or(text);
+    let letter = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_');
+    let word = |word: &str| !word.is_empty() && word.bytes().all(letter);
+    let known = text == "*" || (text.len() <= 191 && words.split('.').all(word));
+    (!known).then_some("is no permission; write admin.servers.transfer, admin.servers.* or *")
 }
 
 /// An address for people: an IP address or a host name.

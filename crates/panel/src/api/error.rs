@@ -1,9 +1,11 @@
 //! The one error of the HTTP API: what people read, and what only the log gets.
 
 use std::error::Error;
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -18,12 +20,20 @@ pub struct ApiError {
     details: Map<String, Value>,
     /// For the log, never for the client.
     cause: Option<Box<dyn Error + Send + Sync>>,
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     /// An error with a stable `code`. The message says what happened and what to do.
     pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), details: Map::new(), cause: None }
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            details: Map::new(),
+            cause: None,
+            retry_after_s: None,
+        }
     }
 
     /// 400 `validation_error` about one field.
@@ -47,21 +57,39 @@ impl ApiError {
         error
     }
 
-    /// 401: no key, or one that is unknown or expired. It does not say which.
+    /// 401: no token or key, or one that is unknown or expired. It does not say which.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
-            "A valid API key is needed. Send it as Authorization: Bearer bp_….",
+            "Log in, or send a valid API key as Authorization: Bearer bp_….",
         )
     }
 
-    /// 403 `forbidden`: the key lacks `permission`.
+    /// 403 `forbidden`: the caller lacks `permission`.
     #[must_use]
     pub fn forbidden(permission: &str) -> Self {
-        let message = format!("This API key lacks the permission {permission}. Use one that has it.");
+        let message = format!("This needs the permission {permission}. Use an account or an API key that has it.");
         Self::new(StatusCode::FORBIDDEN, "forbidden", message).detail("permission", permission)
+    }
+
+    /// 403 `network_not_allowed`: the key is good, but not at `address`.
+    #[must_use]
+    pub fn network_not_allowed(address: IpAddr) -> Self {
+        let message =
+            format!("This API key may not be used from {address}. Use it where it is allowed, or allow it here.");
+        Self::new(StatusCode::FORBIDDEN, "network_not_allowed", message).detail("address", address.to_string())
+    }
+
+    /// 429 `too_many_requests`, with `Retry-After`.
+    #[must_use]
+    pub fn too_many_requests(wait_ms: u64) -> Self {
+        let seconds = wait_ms.div_ceil(1000).max(1);
+        let message = format!("Too many requests. Try again in {seconds} seconds.");
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
+        error.retry_after_s = Some(seconds);
+        error.detail("retry_after_s", seconds)
     }
 
     /// 404 about a `noun` (`server`, `node`).
@@ -149,7 +177,11 @@ impl IntoResponse for ApiError {
             tracing::error!(status = self.status.as_u16(), code = self.code, cause, "request failed");
         }
         let error = json!({"code": self.code, "message": self.message, "details": self.details});
-        (self.status, Json(json!({"success": false, "error": error}))).into_response()
+        let mut response = (self.status, Json(json!({"success": false, "error": error}))).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 

@@ -162,6 +162,10 @@ impl FromRequestParts<App> for ListQuery {
 
 impl ListQuery {
     fn take(&mut self, name: &str, value: String) -> Result<(), ApiError> {
+        // PostgreSQL has none in its texts, so nothing can match one.
+        if value.contains('\0') {
+            return Err(ApiError::invalid(name, "must not have a zero byte"));
+        }
         match name {
             "page" => self.paging.page = in_range(name, &value, 1, u32::MAX)?,
             "per_page" => self.paging.per_page = in_range(name, &value, 1, 100)?,

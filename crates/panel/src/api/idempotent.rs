@@ -54,7 +54,7 @@ impl Idempotency {
         let now = app.now();
         let mut conn = app.db.acquire().await?;
         idempotency::keys_forget(&mut conn, now.as_millisecond() - KEEP_MS).await?;
-        match idempotency::key_claim(&mut conn, admin.key_id, key, route, &hash, now).await? {
+        match idempotency::key_claim(&mut conn, &admin.caller(), key, route, &hash, now).await? {
             Claim::Mine => {}
             Claim::Answered { body, request_hash } if request_hash == hash => {
                 return serde_json::from_str(&body).map_err(ApiError::internal);
@@ -68,9 +68,9 @@ impl Idempotency {
         match &answer {
             Ok(answer) => {
                 let body = serde_json::to_string(answer).map_err(ApiError::internal)?;
-                idempotency::key_answer(&mut conn, admin.key_id, key, &body).await?;
+                idempotency::key_answer(&mut conn, &admin.caller(), key, &body).await?;
             }
-            Err(_) => idempotency::key_release(&mut conn, admin.key_id, key).await?,
+            Err(_) => idempotency::key_release(&mut conn, &admin.caller(), key).await?,
         }
         answer
     }

@@ -3,18 +3,23 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{delete, get};
+use ipnet::IpNet;
 use jiff::Timestamp;
-use model::ApiKeyId;
+use model::{ApiKeyId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{OpenApi, ToSchema};
 
-use super::auth::{new_secret, sha256_hex};
+use super::auth::{Proof, new_secret, sha256_hex};
+use super::on_server::Right;
 use super::views::{Many, One};
 use super::{Admin, Answer, ApiError, Body, Id, ListQuery, check};
 use crate::app::App;
 use crate::db::keys::{self, ApiKey};
 use crate::db::{DbError, audit};
+
+/// Networks that one key can name.
+const MOST_NETWORKS: usize = 50;
 
 #[derive(OpenApi)]
 #[openapi(paths(create, list, remove))]
@@ -36,6 +41,10 @@ struct NewKey {
     /// From when on it is worth nothing.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// Networks (CIDR) from which it may be used; without them everywhere.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/8", "2001:db8::/32"]))]
+    allowed_networks: Vec<IpNet>,
 }
 
 /// An API key.
@@ -59,6 +68,12 @@ struct KeyView {
     /// When it was last used (to the minute).
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
+    /// Whose it is: it has no more rights than they have, and ends with them. Null for a key of nobody.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    user_id: Option<UserId>,
+    /// Networks from which it may be used; empty for everywhere.
+    #[schema(value_type = Vec<String>, example = json!(["10.0.0.0/8"]))]
+    allowed_networks: Vec<IpNet>,
     /// The key itself: in the answer to its creation, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "bp_…")]
@@ -74,6 +89,8 @@ impl KeyView {
             created_at: row.created_at,
             expires_at: row.expires_at,
             last_used_at: row.last_used_at,
+            user_id: row.user_id,
+            allowed_networks: row.allowed_networks,
             key,
         }
     }
@@ -91,6 +108,9 @@ async fn create(State(app): State<App>, admin: Admin, body: Body<NewKey>) -> Res
     if new.scopes.is_empty() {
         problems.push(("scopes".to_owned(), "must name at least one permission".to_owned()));
     }
+    if new.allowed_networks.len() > MOST_NETWORKS {
+        problems.push(("allowed_networks".to_owned(), format!("must be at most {MOST_NETWORKS}")));
+    }
     if new.expires_at.is_some_and(|at| at <= app.now()) {
         problems.push(("expires_at".to_owned(), "must be in the future".to_owned()));
     }
@@ -104,6 +124,8 @@ async fn create(State(app): State<App>, admin: Admin, body: Body<NewKey>) -> Res
         created_at: app.now(),
         expires_at: new.expires_at,
         last_used_at: None,
+        user_id: admin.user_id(),
+        allowed_networks: new.allowed_networks,
     };
     let mut tx = app.db.begin().await?;
     keys::key_insert(&mut tx, &row).await?;
@@ -114,15 +136,13 @@ async fn create(State(app): State<App>, admin: Admin, body: Body<NewKey>) -> Res
 }
 
 fn scope_problem(admin: &Admin, index: usize, scope: &str) -> Option<check::Problem> {
-    let words = scope.strip_suffix(".*").unwrap_or(scope);
-    let word =
-        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'-' | b'_'));
-    let problem = if scope != "*" && !words.split('.').all(word) {
-        "is no permission; write admin.servers.transfer, admin.servers.* or *"
-    } else if admin.may(scope).is_err() {
-        "is more than the key has that asks for it"
-    } else {
-        return None;
+    // What one has on one's own servers is not in the role; a key can be good for it all the same.
+    let is_own = scope == "server.*" || Right::from_permission(scope).is_some();
+    let held = admin.has(scope) || (is_own && admin.user.is_some() && admin.in_scope(scope));
+    let problem = match check::permission(scope) {
+        Some(problem) => problem,
+        None if !held => "is more than the one has who asks for it",
+        None => return None,
     };
     Some((format!("scopes[{index}]"), problem.to_owned()))
 }
@@ -144,7 +164,7 @@ async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<
     responses((status = 204, description = "Gone"), (status = 409, description = "`key_in_use`: it is the one that asks")))]
 async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<ApiKeyId>) -> Result<Answer, ApiError> {
     admin.may("admin.api-keys.delete")?;
-    if id == admin.key_id {
+    if admin.proof == Proof::Key(id) {
         return Err(ApiError::conflict("key_in_use", "This request uses the key itself. Delete it with another key."));
     }
     let mut tx = app.db.begin().await?;

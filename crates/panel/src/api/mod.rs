@@ -4,10 +4,13 @@
 //! own extractors ([`Body`], [`Id`], [`ListQuery`]), so that what does not parse is answered in the API's own shape.
 
 mod allocations;
+mod announcements;
 mod answer;
+mod audit_log;
 pub mod auth;
 mod calls;
 mod check;
+mod client;
 mod clusters;
 mod eggs;
 mod error;
@@ -17,11 +20,16 @@ mod health;
 mod idempotent;
 mod keys;
 mod nodes;
+pub mod on_server;
 pub mod openapi;
 mod power;
 mod relay;
+mod roles;
 mod servers;
+mod session;
+mod subusers;
 pub mod transfers;
+mod users;
 mod views;
 
 use axum::Router;
@@ -53,6 +61,12 @@ pub fn router(app: App) -> Router {
         .merge(relay::routes())
         .merge(flags::routes())
         .merge(keys::routes())
+        .merge(session::routes())
+        .merge(announcements::routes())
+        .merge(audit_log::routes())
+        .merge(subusers::routes())
+        .merge(users::routes())
+        .merge(roles::routes())
         .merge(openapi::routes());
     Router::new()
         .nest("/api/v1", v1)

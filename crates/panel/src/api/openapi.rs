@@ -15,7 +15,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, ObjectBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder};
 
 use super::views::{ErrorBody, ErrorInfo};
-use super::{allocations, clusters, eggs, flags, health, keys, nodes, power, servers, transfers};
+use super::{
+    allocations, announcements, audit_log, clusters, eggs, flags, health, keys, nodes, power, roles, servers, session,
+    subusers, transfers, users,
+};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -53,11 +56,17 @@ pub fn json() -> &'static str {
 }
 
 /// Routes of the API that want no key.
-const PUBLIC: [&str; 2] = ["/api/v1/openapi.json", "/api/v1/clusters/install.yaml"];
+const PUBLIC: [&str; 5] = [
+    "/api/v1/openapi.json",
+    "/api/v1/clusters/install.yaml",
+    "/api/v1/auth/login",
+    "/api/v1/auth/refresh",
+    "/api/v1/auth/logout",
+];
 
 fn document_value() -> utoipa::openapi::OpenApi {
     let mut document = Base::openapi();
-    for part in [
+    for part in vec![
         nodes::Doc::openapi(),
         clusters::Doc::openapi(),
         allocations::Doc::openapi(),
@@ -67,11 +76,20 @@ fn document_value() -> utoipa::openapi::OpenApi {
         transfers::Doc::openapi(),
         flags::Doc::openapi(),
         keys::Doc::openapi(),
+        session::Doc::openapi(),
+        users::Doc::openapi(),
+        announcements::Doc::openapi(),
+        audit_log::Doc::openapi(),
+        subusers::Doc::openapi(),
+        roles::Doc::openapi(),
         health::Doc::openapi(),
     ] {
         document.merge(part);
     }
-    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key, bp_…")).build();
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key (bp_…), or the access token of a log-in"))
+        .build();
     if let Some(components) = &mut document.components {
         components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
     }
@@ -118,9 +136,13 @@ fn complete(operation: &mut Operation, path: &str, public: bool) {
     let mut shared = Vec::new();
     if !public {
         operation.security = Some(vec![SecurityRequirement::new("api_key", Vec::<String>::new())]);
-        shared.push(("401", "`unauthorized`: no valid API key"));
-        shared.push(("403", "`forbidden`: the key lacks the permission"));
+        shared.push(("401", "`unauthorized`: no valid API key or access token"));
+        shared.push((
+            "403",
+            "`forbidden`: the caller lacks the permission; `network_not_allowed`: the key is not for this address",
+        ));
         shared.push(("400", "`validation_error`, with a list of problems for each field in the details"));
+        shared.push(("429", "`too_many_requests`, with `Retry-After`"));
         if path.contains('{') {
             shared.push(("404", "`not_found`"));
         }

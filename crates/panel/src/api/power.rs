@@ -18,9 +18,10 @@ use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
 use super::extract::Numbers;
-use super::servers::{ServerView, load, locked};
+use super::on_server::{OnServer, Right};
+use super::servers::{ServerView, load, locked, seen_by};
 use super::views::One;
-use super::{Admin, Answer, ApiError, Body, Id, Idempotency, calls, chain};
+use super::{Admin, Answer, ApiError, Body, Idempotency, calls, chain};
 use crate::app::App;
 use crate::db::nodes::NodeKind;
 use crate::db::servers::{self, Server};
@@ -97,20 +98,20 @@ struct ConsoleView {
     ))]
 async fn power(
     State(app): State<App>,
-    admin: Admin,
-    Id(id): Id<ServerId>,
+    on: OnServer,
     idempotency: Idempotency,
     body: Body<PowerRequest>,
 ) -> Result<Answer, ApiError> {
-    admin.may("admin.servers.power")?;
+    on.may(Right::Power)?;
+    let id = on.id;
     let signal = body.value.signal;
     let work = async {
-        let holder = begin(&app, &admin, id, signal).await?;
+        let holder = begin(&app, &on.admin, id, signal).await?;
         act_within(&app, id, signal, holder).await?;
         let mut conn = app.db.acquire().await?;
-        Answer::accepted(format!("/api/v1/servers/{id}"), &ServerView::from(load(&mut conn, id).await?))
+        Answer::accepted(format!("/api/v1/servers/{id}"), &seen_by(&on, load(&mut conn, id).await?))
     };
-    idempotency.once(&app, &admin, &format!("POST /servers/{id}/power"), &body.raw, work).await
+    idempotency.once(&app, &on.admin, &format!("POST /servers/{id}/power"), &body.raw, work).await
 }
 
 /// Checks whether the action may be done, and takes the lock if it is a start. Answers the lock's holder then.
@@ -226,18 +227,13 @@ async fn tell(app: &App, id: ServerId, request: Request, patience: Duration) -> 
         (status = 409, description = "What the agent says, for example that the server does not run"),
         (status = 503, description = "`agent_offline`"),
     ))]
-async fn command(
-    State(app): State<App>,
-    admin: Admin,
-    Id(id): Id<ServerId>,
-    body: Body<CommandRequest>,
-) -> Result<Answer, ApiError> {
-    admin.may("admin.servers.console")?;
+async fn command(State(app): State<App>, on: OnServer, body: Body<CommandRequest>) -> Result<Answer, ApiError> {
+    on.may(Right::Console)?;
     let line = body.value.command;
     if line.is_empty() || line.len() > LONGEST_COMMAND || line.contains(['\n', '\r', '\0']) {
         return Err(ApiError::invalid("command", format!("must be one line of 1 to {LONGEST_COMMAND} bytes")));
     }
-    tell(&app, id, Request::SendConsole { server_id: id, line }, calls::QUICK).await?;
+    tell(&app, on.id, Request::SendConsole { server_id: on.id, line }, calls::QUICK).await?;
     Ok(Answer::no_content())
 }
 
@@ -249,13 +245,9 @@ async fn command(
     (status = 200, description = "The lines", body = One<ConsoleView>),
     (status = 503, description = "`agent_offline`"),
 ))]
-async fn console(
-    State(app): State<App>,
-    admin: Admin,
-    Id(id): Id<ServerId>,
-    query: Numbers,
-) -> Result<Answer, ApiError> {
-    admin.may("admin.servers.console")?;
+async fn console(State(app): State<App>, on: OnServer, query: Numbers) -> Result<Answer, ApiError> {
+    on.may(Right::Console)?;
+    let id = on.id;
     let lines = query.only("lines", 1, MOST_LINES)?.unwrap_or(100);
     let mut conn = app.db.acquire().await?;
     let node = load(&mut conn, id).await?.node_id;

@@ -1,6 +1,7 @@
 //! API keys. The key itself is never here, only its SHA-256.
 
-use model::{ApiKeyId, Timestamp};
+use ipnet::IpNet;
+use model::{ApiKeyId, Timestamp, UserId};
 
 use super::{Conn, DbError, Page, Paging, exactly_one, from_json, from_ms, parse, to_json, to_ms};
 
@@ -21,6 +22,10 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// About when it was last used (to the minute).
     pub last_used_at: Option<Timestamp>,
+    /// Whose it is. It has no more rights than they have, and ends with them.
+    pub user_id: Option<UserId>,
+    /// From where it may be used; empty for everywhere.
+    pub allowed_networks: Vec<IpNet>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -32,6 +37,8 @@ struct Row {
     created_at: i64,
     expires_at: Option<i64>,
     last_used_at: Option<i64>,
+    user_id: Option<String>,
+    allowed_networks: String,
 }
 
 impl TryFrom<Row> for ApiKey {
@@ -46,17 +53,20 @@ impl TryFrom<Row> for ApiKey {
             created_at: from_ms("api_keys.created_at", row.created_at)?,
             expires_at: row.expires_at.map(|at| from_ms("api_keys.expires_at", at)).transpose()?,
             last_used_at: row.last_used_at.map(|at| from_ms("api_keys.last_used_at", at)).transpose()?,
+            user_id: row.user_id.map(|id| parse("api_keys.user_id", &id)).transpose()?,
+            allowed_networks: from_json("api_keys.allowed_networks", &row.allowed_networks)?,
         })
     }
 }
 
 /// Writes a new key down.
 pub async fn key_insert(conn: &mut Conn, key: &ApiKey) -> Result<(), DbError> {
-    let sql =
-        "INSERT INTO api_keys (id, name, key_hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql = "INSERT INTO api_keys (id, name, key_hash, scopes, created_at, expires_at, user_id, allowed_networks)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let insert = sqlx::query(sql).bind(key.id.to_string()).bind(key.name.clone()).bind(key.key_hash.clone());
     let insert = insert.bind(to_json("api_keys.scopes", &key.scopes)?).bind(to_ms(key.created_at));
-    insert.bind(key.expires_at.map(to_ms)).execute(conn).await?;
+    let insert = insert.bind(key.expires_at.map(to_ms)).bind(key.user_id.map(|id| id.to_string()));
+    insert.bind(to_json("api_keys.allowed_networks", &key.allowed_networks)?).execute(conn).await?;
     Ok(())
 }
 

@@ -20,6 +20,7 @@
 //! - Nobody calls an agent while holding a transaction.
 
 pub mod allocations;
+pub mod announcements;
 pub mod audit;
 pub mod eggs;
 pub mod enrolment;
@@ -30,9 +31,13 @@ pub mod keys;
 pub mod nodes;
 pub mod on_demand;
 mod page;
+pub mod roles;
 pub mod saga_log;
 pub mod servers;
+pub mod sessions;
+pub mod subusers;
 pub mod transfers;
+pub mod users;
 
 use std::path::Path;
 use std::str::FromStr;

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use model::{EggId, Epoch, Limits, NodeId, ServerId, ServerObservation, ServerStatus, Timestamp, TransferState};
+use model::{
+    EggId, Epoch, Limits, NodeId, ServerId, ServerObservation, ServerStatus, Timestamp, TransferState, UserId,
+};
 use sqlx::AssertSqlSafe;
 
 use super::nodes::NodeKind;
@@ -47,6 +49,8 @@ pub struct Server {
     pub install_error: Option<String>,
     /// What a person should look at, as its agent says.
     pub attention: Vec<String>,
+    /// Whose it is.
+    pub owner_id: Option<UserId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its primary address.
@@ -85,6 +89,7 @@ struct Row {
     install_error: Option<String>,
     attention: String,
     node_kind: String,
+    owner_id: Option<String>,
     created_at: i64,
     a_id: Option<String>,
     a_ip: Option<String>,
@@ -125,6 +130,7 @@ impl TryFrom<Row> for Server {
             environment: from_json("servers.environment", &row.environment)?,
             install_error: row.install_error,
             attention: from_json("servers.attention", &row.attention)?,
+            owner_id: row.owner_id.map(|id| parse("servers.owner_id", &id)).transpose()?,
             created_at: from_ms("servers.created_at", row.created_at)?,
             primary,
         })
@@ -141,14 +147,15 @@ pub const SORTS: &[&str] = &["created_at", "name", "status", "memory_limit", "di
 /// Writes a new server down. Its address is assigned apart, in the same transaction.
 pub async fn server_insert(tx: &mut Conn, server: &Server) -> Result<(), DbError> {
     let sql = "INSERT INTO servers (id, name, egg_id, node_id, epoch, status, memory_limit, disk_limit, cpu_limit,
-               startup, image, environment, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+               startup, image, environment, created_at, owner_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let insert = sqlx::query(sql).bind(server.id.to_string()).bind(server.name.clone());
     let insert = insert.bind(server.egg_id.to_string()).bind(server.node_id.to_string()).bind(to_i64(server.epoch.0));
     let insert = insert.bind(to_word("servers.status", &server.status)?).bind(to_i64(server.limits.memory_mb));
     let insert = insert.bind(to_i64(server.limits.disk_mb)).bind(to_i64(server.limits.cpu_percent));
     let insert = insert.bind(server.startup.clone()).bind(server.image.clone());
     let insert = insert.bind(to_json("servers.environment", &server.environment)?).bind(to_ms(server.created_at));
-    insert.execute(tx).await?;
+    insert.bind(server.owner_id.map(|id| id.to_string())).execute(tx).await?;
     Ok(())
 }
 
@@ -169,6 +176,10 @@ pub struct Filter {
     pub status: Option<ServerStatus>,
     /// Called exactly this.
     pub name: Option<String>,
+    /// Owned by them.
+    pub owner_id: Option<UserId>,
+    /// Owned by them, or they are let in.
+    pub open_to: Option<UserId>,
 }
 
 /// One page. `column` is one of [`SORTS`].
@@ -180,20 +191,32 @@ pub async fn servers_page(
     descending: bool,
 ) -> Result<Page<Server>, DbError> {
     const WHERE: &str = "WHERE ($1 = '' OR s.node_id = $1) AND ($2 = '' OR s.egg_id = $2)
-        AND ($3 = '' OR s.status = $3) AND ($4 = '' OR s.name = $4)";
+        AND ($3 = '' OR s.status = $3) AND ($4 = '' OR s.name = $4) AND ($5 = '' OR s.owner_id = $5)
+        AND ($6 = '' OR s.owner_id = $6
+             OR EXISTS (SELECT 1 FROM subusers x WHERE x.server_id = s.id AND x.user_id = $6))";
+    let user = |id: Option<UserId>| id.map_or_else(String::new, |id| id.to_string());
+    let (owner, open_to) = (user(filter.owner_id), user(filter.open_to));
     let node = filter.node_id.map_or_else(String::new, |id| id.to_string());
     let egg = filter.egg_id.map_or_else(String::new, |id| id.to_string());
     let status = filter.status.map_or(Ok(String::new()), |status| to_word("servers.status", &status))?;
     let name = filter.name.clone().unwrap_or_default();
     let direction = if descending { "DESC" } else { "ASC" };
-    let sql = format!("{SELECT} {WHERE} ORDER BY s.{column} {direction}, s.id LIMIT $5 OFFSET $6");
+    let sql = format!("{SELECT} {WHERE} ORDER BY s.{column} {direction}, s.id LIMIT $7 OFFSET $8");
     let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(node.clone()).bind(egg.clone());
-    let select = select.bind(status.clone()).bind(name.clone()).bind(paging.limit()).bind(paging.offset());
+    let select = select.bind(status.clone()).bind(name.clone()).bind(owner.clone()).bind(open_to.clone());
+    let select = select.bind(paging.limit()).bind(paging.offset());
     let rows = select.fetch_all(&mut *conn).await?;
     let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM servers s {WHERE}")));
-    let total: i64 = count.bind(node).bind(egg).bind(status).bind(name).fetch_one(conn).await?;
+    let count = count.bind(node).bind(egg).bind(status).bind(name).bind(owner).bind(open_to);
+    let total: i64 = count.fetch_one(conn).await?;
     let items = rows.into_iter().map(Server::try_from).collect::<Result<_, _>>()?;
     Ok(Page { items, total: from_i64("servers", total)? })
+}
+
+/// Gives a server another name.
+pub async fn server_rename(tx: &mut Conn, id: ServerId, name: &str) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE servers SET name = $1 WHERE id = $2").bind(name.to_owned());
+    exactly_one(&update.bind(id.to_string()).execute(tx).await?).map_err(|_| DbError::NotFound)
 }
 
 /// All servers that are being installed: what a panel that starts again has to go on with.

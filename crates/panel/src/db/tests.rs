@@ -80,7 +80,7 @@ async fn a_newer_schema_is_refused() {
     drop(conn);
     db.close().await;
     let error = Db::open_sqlite(&dir.path().join("a b%?#.db")).await.unwrap_err();
-    assert!(matches!(error, DbError::Newer { found: 9999, known: 2 }), "{error}");
+    assert!(matches!(error, DbError::Newer { found: 9999, known } if known < 9999), "{error}");
 }
 
 /// Rows of a kind, written by hand: what matters here is what other queries make of them.

@@ -118,6 +118,7 @@ mod tests {
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             install_error: None,
             attention: vec![],
+            owner_id: None,
             created_at: Timestamp::UNIX_EPOCH,
             primary: None,
         }

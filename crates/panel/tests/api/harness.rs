@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use panel::Config;
+use panel::{AccessConfig, Config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,8 +34,12 @@ impl Panel {
 
     /// A panel on a directory that an earlier one may have left.
     pub(crate) async fn start_in(dir: TempDir) -> Self {
+        Self::start_with(dir, AccessConfig::default()).await
+    }
+
+    pub(crate) async fn start_with(dir: TempDir, access: AccessConfig) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Config { listen, data_dir: dir.path().join("panel"), public_url: None, image: None };
+        let config = Config { listen, data_dir: dir.path().join("panel"), public_url: None, image: None, access };
         let shutdown = CancellationToken::new();
         let (ready, address) = oneshot::channel();
         let token = shutdown.clone();

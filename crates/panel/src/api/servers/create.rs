@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use jiff::Timestamp;
-use model::{AllocationId, EggId, Epoch, Limits, NodeId, ServerId, ServerStatus};
+use model::{AllocationId, EggId, Epoch, Limits, NodeId, ServerId, ServerStatus, UserId};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -58,6 +58,9 @@ pub(super) struct NewServer {
     startup: Option<String>,
     /// Container image; without it the egg's first.
     docker_image: Option<String>,
+    /// Whose it is; without it nobody's.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    owner_id: Option<UserId>,
     /// Whether it is started once it is installed.
     #[serde(default)]
     start_on_completion: bool,
@@ -120,6 +123,7 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
     let (kind, place) = check::one_of(("node_id", new.node_id), ("cluster_id", new.cluster_id))?;
     let node = crate::api::allocations::owner(tx, kind, place).await?;
     check::none(problems(&new, &egg, kind))?;
+    super::owner_exists(tx, new.owner_id).await?;
     if node.cordoned {
         let noun = kind.noun();
         let message = format!("This {noun} takes no new servers. Choose another one.");
@@ -148,6 +152,7 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
         environment: new.environment,
         install_error: None,
         attention: Vec::new(),
+        owner_id: new.owner_id,
         created_at: now,
         primary: None,
     };

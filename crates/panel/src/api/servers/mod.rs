@@ -7,27 +7,31 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use model::agent_api::{ErrorCode, Request};
-use model::{ServerId, ServerStatus};
+use model::{ServerId, ServerStatus, UserId};
+use serde::Deserialize;
 use serde_json::json;
-use utoipa::OpenApi;
+use utoipa::{OpenApi, ToSchema};
 
 pub(super) use view::ServerView;
 
+use super::check::Given;
+use super::on_server::{OnServer, Right, good_for_servers};
 use super::views::{Many, One};
-use super::{Admin, Answer, ApiError, Id, ListQuery, calls};
+use super::{Admin, Answer, ApiError, Body, Id, ListQuery, calls, check};
 use crate::agent::CallError;
 use crate::app::App;
 use crate::db::servers::{self, Filter, Server};
-use crate::db::{Conn, DbError, audit};
+use crate::db::{Conn, DbError, Page, audit, subusers, users};
 
 #[derive(OpenApi)]
-#[openapi(paths(create::create, list, show, show_own, remove))]
+#[openapi(paths(create::create, list, show, update, list_own, show_own, remove))]
 pub(super) struct Doc;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/admin/servers", get(list).post(create::create))
-        .route("/admin/servers/{id}", get(show).delete(remove))
+        .route("/admin/servers/{id}", get(show).patch(update).delete(remove))
+        .route("/servers", get(list_own))
         .route("/servers/{id}", get(show_own))
 }
 
@@ -39,16 +43,19 @@ pub(super) fn routes() -> Router<App> {
     ("filter[egg_id]" = Option<uuid::Uuid>, Query, description = "Made from this egg"),
     ("filter[status]" = Option<String>, Query, description = "With this status"),
     ("filter[name]" = Option<String>, Query, description = "With exactly this name"),
+    ("filter[owner_id]" = Option<uuid::Uuid>, Query, description = "Owned by this user"),
 ), responses((status = 200, description = "One page", body = Many<ServerView>)))]
 async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<Answer, ApiError> {
     admin.may("admin.servers.list")?;
-    query.only_filters(&["node_id", "cluster_id", "egg_id", "status", "name"])?;
+    query.only_filters(&["node_id", "cluster_id", "egg_id", "status", "name", "owner_id"])?;
     let sort = query.sort(servers::SORTS, "created_at")?;
     let filter = Filter {
         node_id: query.filter_place()?,
         egg_id: query.filter("egg_id")?,
         status: query.filter_word("status")?,
         name: query.filter("name")?,
+        owner_id: query.filter("owner_id")?,
+        open_to: None,
     };
     let mut conn = app.db.acquire().await?;
     let page = servers::servers_page(&mut conn, &filter, query.paging, sort.column, sort.descending).await?;
@@ -64,11 +71,98 @@ async fn show(State(app): State<App>, admin: Admin, Id(id): Id<ServerId>) -> Res
     Answer::ok(&ServerView::from(load(&mut conn, id).await?))
 }
 
-/// Shows a server to whoever uses it.
+/// What a server becomes. What is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "creative", "owner_id": null}))]
+struct ServerChange {
+    /// For people; need not be unique.
+    name: Option<String>,
+    /// Whose it becomes; null for nobody's.
+    #[serde(default)]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    owner_id: Given<UserId>,
+}
+
+/// Renames a server, or gives it to somebody else.
+#[utoipa::path(patch, path = "/api/v1/admin/servers/{id}", tag = "servers", request_body = ServerChange,
+    params(("id" = uuid::Uuid, Path)),
+    responses((status = 200, description = "The server as it is now", body = One<ServerView>)))]
+async fn update(
+    State(app): State<App>,
+    admin: Admin,
+    Id(id): Id<ServerId>,
+    body: Body<ServerChange>,
+) -> Result<Answer, ApiError> {
+    admin.may("admin.servers.update")?;
+    let change = body.value;
+    check::none(change.name.iter().flat_map(|name| check::name("name", name)).collect())?;
+    let mut tx = app.db.begin().await?;
+    let before = load(&mut tx, id).await?;
+    if let Some(name) = &change.name {
+        servers::server_rename(&mut tx, id, name).await?;
+    }
+    let owner = change.owner_id.or(before.owner_id);
+    if owner != before.owner_id {
+        owner_exists(&mut tx, owner).await?;
+        subusers::owner_set(&mut tx, id, owner).await?;
+    }
+    let server = load(&mut tx, id).await?;
+    let details = json!({"name": server.name, "owner_id": server.owner_id});
+    audit::audit(&mut tx, app.now(), &admin.actor(), "server.update", id, &details).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Answer::ok(&ServerView::from(server))
+}
+
+/// Passes if there is such a user.
+async fn owner_exists(tx: &mut Conn, owner: Option<UserId>) -> Result<(), ApiError> {
+    let Some(owner) = owner else { return Ok(()) };
+    match users::user_get(tx, owner).await {
+        Ok(_) => Ok(()),
+        Err(DbError::NotFound) => Err(ApiError::invalid("owner_id", "there is no such user")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lists the servers that are the caller's own, or that their owner lets the caller in to.
+#[utoipa::path(get, path = "/api/v1/servers", tag = "servers", params(
+    ("sort" = Option<String>, Query, description = "created_at, name, status, memory_limit, disk_limit, cpu_limit; - in front for descending"),
+    ("filter[status]" = Option<String>, Query, description = "With this status"),
+    ("filter[name]" = Option<String>, Query, description = "With exactly this name"),
+), responses((status = 200, description = "One page", body = Many<ServerView>)))]
+async fn list_own(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<Answer, ApiError> {
+    query.only_filters(&["status", "name"])?;
+    let sort = query.sort(servers::SORTS, "created_at")?;
+    let (status, name) = (query.filter_word("status")?, query.filter("name")?);
+    // A key that belongs to nobody has no servers; neither has one that is good for nothing at them.
+    let Some(user) = admin.user_id().filter(|_| good_for_servers(&admin)) else {
+        return Answer::page::<ServerView>(&Page { items: Vec::new(), total: 0 }, query.paging);
+    };
+    let filter = Filter { status, name, open_to: Some(user), ..Filter::default() };
+    let mut conn = app.db.acquire().await?;
+    let page = servers::servers_page(&mut conn, &filter, query.paging, sort.column, sort.descending).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for server in page.items {
+        let relation = subusers::relation(&mut conn, server.id, Some(user)).await?;
+        let on = OnServer::new(server.id, admin.clone(), relation);
+        items.push(seen_by(&on, server));
+    }
+    Answer::page(&Page { items, total: page.total }, query.paging)
+}
+
+/// Shows a server to whoever may see it.
 #[utoipa::path(get, path = "/api/v1/servers/{id}", tag = "servers", params(("id" = uuid::Uuid, Path)),
     responses((status = 200, description = "The server", body = One<ServerView>)))]
-async fn show_own(app: State<App>, admin: Admin, id: Id<ServerId>) -> Result<Answer, ApiError> {
-    show(app, admin, id).await
+async fn show_own(State(app): State<App>, on: OnServer) -> Result<Answer, ApiError> {
+    let mut conn = app.db.acquire().await?;
+    Answer::ok(&seen_by(&on, load(&mut conn, on.id).await?))
+}
+
+/// A server as this caller may see it.
+pub(super) fn seen_by(on: &OnServer, server: Server) -> ServerView {
+    let view = ServerView::from(server);
+    let all = on.has(Right::Startup) || on.admin.has("admin.servers.list");
+    if all { view } else { view.without_variables() }
 }
 
 /// The server, or a 404.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use model::{AllocationId, EggId, Epoch, NodeId, ServerId, ServerStatus, TransferState};
+use model::{AllocationId, EggId, Epoch, NodeId, ServerId, ServerStatus, TransferState, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,7 +56,7 @@ pub(in crate::api) struct ServerView {
     startup: String,
     /// Container image.
     docker_image: String,
-    /// Values that differ from the egg's defaults.
+    /// Values that differ from the egg's defaults; empty for a subuser without `server.startup`.
     environment: BTreeMap<String, String>,
     /// Its primary address.
     allocation: Option<AddressView>,
@@ -66,9 +66,20 @@ pub(in crate::api) struct ServerView {
     attention: Vec<String>,
     /// Why it could not be installed, while its status is `install_failed`.
     install_error: Option<String>,
+    /// Whose it is; null if nobody's.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    owner_id: Option<UserId>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+}
+
+impl ServerView {
+    /// The same for somebody who may not see its variables: passwords are among them.
+    pub(in crate::api) fn without_variables(mut self) -> Self {
+        self.environment.clear();
+        self
+    }
 }
 
 /// An address of a server.
@@ -156,6 +167,7 @@ impl From<Server> for ServerView {
                 ip_alias: primary.ip_alias,
                 port: primary.port,
             }),
+            owner_id: row.owner_id,
             created_at: row.created_at,
         }
     }

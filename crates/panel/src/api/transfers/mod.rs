@@ -1,5 +1,6 @@
 //! Transfers: start one, watch it, cancel it, free what it keeps.
 
+mod own;
 mod preflight;
 mod stream;
 mod view;
@@ -32,7 +33,17 @@ const LONGEST_RETENTION_S: u64 = 10 * 366 * 24 * 3600;
 const LOWEST_BANDWIDTH: u64 = 1024;
 
 #[derive(OpenApi)]
-#[openapi(paths(start, show_of_server, preflight::look, list, show, cancel, free_retained, stream::events))]
+#[openapi(paths(
+    start,
+    show_of_server,
+    preflight::look,
+    list,
+    show,
+    cancel,
+    free_retained,
+    stream::events,
+    own::show_own_transfer
+))]
 pub(super) struct Doc;
 
 /// The routes of this module.
@@ -40,6 +51,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/admin/servers/{id}/transfer", post(start).get(show_of_server))
         .route("/admin/servers/{id}/transfer/preflight", post(preflight::look))
+        .route("/servers/{id}/transfer", get(own::show_own_transfer))
         .route("/admin/transfers", get(list))
         .route("/admin/transfers/{id}", get(show))
         .route("/admin/transfers/{id}/cancel", post(cancel))
@@ -176,6 +188,10 @@ async fn start(
     responses((status = 200, description = "The transfer", body = One<TransferView>)))]
 async fn show_of_server(State(app): State<App>, admin: Admin, Id(id): Id<ServerId>) -> Result<Answer, ApiError> {
     admin.may("admin.servers.list")?;
+    of_server(&app, id).await
+}
+
+async fn of_server(app: &App, id: ServerId) -> Result<Answer, ApiError> {
     let mut conn = app.db.acquire().await?;
     servers::server_get(&mut conn, id).await.map_err(missing("server"))?;
     let transfer = transfers::transfer_of_server(&mut conn, id).await.map_err(|error| match error {
