@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request, StepKey, TransferAction};
 use model::{Epoch, ServerId, ServerSpec, ServerStatus, Timestamp, TransferId};
+use tokio::time::timeout;
 
 use super::objects::{KnownServer, Raise};
 use super::orchestrator::{Orchestrator, outcome};
@@ -18,6 +19,8 @@ use super::route::{Asleep, Need, Route, Then, route, server_of};
 const AWAY: Duration = Duration::from_mins(1);
 /// For one that would only say goodbye: what it looks after is about to be removed.
 const GOODBYE: Duration = Duration::from_secs(10);
+/// For what is written on objects when what counts is done, and somebody waits for the answer.
+const BESIDE: Duration = Duration::from_secs(5);
 /// For one whose word says that a game which ran has ended. After that its pod is ended instead.
 const LAST_WORD: Duration = Duration::from_secs(30);
 /// The undo in which players wait for the source. What is in the cluster goes with the undo of the preparation.
@@ -179,7 +182,7 @@ impl Orchestrator {
         match (then, step) {
             (Then::Epoch(epoch), _) => self.show_epoch(server, epoch).await,
             (Then::Conceal, Some(step)) => self.objects.conceal_data(server, step.transfer()).await?,
-            (Then::Adopt(epoch), Some(step)) => self.objects.adopt(server, step.transfer(), epoch).await?,
+            (Then::Adopt(epoch), Some(step)) => self.adopt(server, step.transfer(), epoch).await,
             (Then::Expose, Some(step)) => {
                 let address = self.objects.expose_data(server, step.transfer()).await?;
                 return Ok(Reply::Listening { address });
@@ -189,10 +192,22 @@ impl Orchestrator {
         Ok(reply)
     }
 
-    /// The epoch that counts lies beside the data; this one is for people, and no reason to fail.
+    /// The game runs: an API server that is away is no reason to stop it, and players do not wait for it. What is not
+    /// adopted now is adopted by [`Self::adopt_what_came`].
+    pub(super) async fn adopt(&self, server: ServerId, transfer: TransferId, epoch: Epoch) {
+        match timeout(BESIDE, self.objects.adopt(server, transfer, epoch)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%server, %transfer, %error, "its objects will be adopted later"),
+            Err(_) => tracing::warn!(%server, %transfer, "its objects will be adopted later: no answer in time"),
+        }
+    }
+
+    /// The epoch that counts lies beside the data; this one is for people, and no reason to fail or to wait.
     async fn show_epoch(&self, server: ServerId, epoch: Epoch) {
-        if let Err(error) = self.objects.set_epoch(server, epoch).await {
-            tracing::warn!(%server, %epoch, %error, "the epoch cannot be shown on its objects");
+        match timeout(BESIDE, self.objects.set_epoch(server, epoch)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%server, %epoch, %error, "the epoch cannot be shown on its objects"),
+            Err(_) => tracing::warn!(%server, %epoch, "the epoch cannot be shown on its objects: no answer in time"),
         }
     }
 

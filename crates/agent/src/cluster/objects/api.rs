@@ -20,6 +20,8 @@ use super::names::FIELD_MANAGER;
 /// How often something that is waited for is looked at. A watch would see it sooner, and would have to survive the API
 /// server's restarts, which this does by itself.
 pub(super) const LOOK: Duration = Duration::from_millis(400);
+/// How often an object that others change too is tried.
+const TRIES: u32 = 10;
 
 /// What we ask of a kind of object.
 pub(super) trait Thing:
@@ -89,6 +91,30 @@ pub(super) async fn delete_as_seen<K: Thing>(api: &Api<K>, object: &K) -> Result
     }
 }
 
+/// Lifts a finalizer of ours; other people's stay. Controllers lift theirs at the same moment, and what they lifted must
+/// not be put back: each try is about one version of the object.
+pub(super) async fn let_go<K: Thing>(api: &Api<K>, name: &str, finalizer: &str) -> Result<(), AgentError> {
+    let doing = format!("let go of the {} `{name}`", kind::<K>());
+    let mut tries = 1..=TRIES;
+    loop {
+        let Some(object) = get(api, name).await? else { return Ok(()) };
+        let Some(patch) = without(&object, finalizer) else { return Ok(()) };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match api.patch(name, &params, &Patch::Merge(&patch)).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 && tries.next() != Some(TRIES) => {}
+            Err(error) => return absent(&doing, &error),
+        }
+    }
+}
+
+/// None: nothing of that name holds it.
+fn without<K: Thing>(object: &K, finalizer: &str) -> Option<Value> {
+    let (ours, others): (Vec<&String>, Vec<&String>) = object.finalizers().iter().partition(|held| *held == finalizer);
+    let version = object.meta().resource_version.as_ref();
+    (!ours.is_empty()).then(|| json!({"metadata": {"resourceVersion": version, "finalizers": others}}))
+}
+
 fn absent(doing: &str, error: &kube::Error) -> Result<(), AgentError> {
     let error = from_kube(doing, error);
     if error.code == ErrorCode::NotFound { Ok(()) } else { Err(error) }
@@ -140,4 +166,25 @@ fn still_there<K: Thing>(left: &[K], patience: Duration) -> AgentError {
             patience.as_secs()
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+    use super::*;
+
+    #[test]
+    fn only_our_finalizer_is_lifted_and_only_of_the_version_that_was_seen() {
+        let claim = |finalizers: &Value| -> PersistentVolumeClaim {
+            let meta = json!({"name": "data-1", "resourceVersion": "7", "finalizers": finalizers});
+            serde_json::from_value(json!({"metadata": meta})).unwrap()
+        };
+        let held = claim(&json!(["kubernetes.io/pvc-protection", "badgerpanel.io/files"]));
+        let patch = json!({"metadata": {"resourceVersion": "7", "finalizers": ["kubernetes.io/pvc-protection"]}});
+        assert_eq!(without(&held, "badgerpanel.io/files"), Some(patch));
+        assert_eq!(without(&claim(&json!(["kubernetes.io/pvc-protection"])), "badgerpanel.io/files"), None);
+    }
 }

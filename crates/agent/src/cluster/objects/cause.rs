@@ -67,7 +67,7 @@ fn claim_lost(claim: &PersistentVolumeClaim) -> Option<Verdict> {
         return Some(refused(
             ErrorCode::Conflict,
             format!(
-                "its volume `{name}` is being deleted, not by us, and goes when its pod goes; move the server away while it runs"
+                "its volume `{name}` is being deleted, not by us; its files are held back, but no new pod gets them: move the server away while it runs"
             ),
         ));
     }

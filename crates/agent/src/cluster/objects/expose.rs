@@ -36,9 +36,7 @@ impl Objects {
     pub(super) async fn do_conceal_data(&self, server: ServerId, transfer: TransferId) -> Result<(), AgentError> {
         let services = self.inside::<Service>(server);
         api::delete(&services, &names::data_service(transfer)).await?;
-        if let Some(anchor) = api::get(&self.inside::<ConfigMap>(server), &names::anchor(transfer)).await? {
-            self.let_go(server, &anchor).await?;
-        }
+        self.cut(server, &names::anchor(transfer)).await?;
         let patience = self.config.patience.gone;
         api::until_gone(&services, &names::data_service(transfer), patience).await?;
         api::until_gone(&self.inside::<ConfigMap>(server), &names::anchor(transfer), patience).await

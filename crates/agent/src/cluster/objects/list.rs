@@ -104,7 +104,11 @@ fn missing(found: &Found) -> Vec<String> {
     let mut said = Vec::new();
     let going = found.namespace.as_ref().is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some());
     if going {
-        said.push("Its namespace is being deleted by hand, and its files with it.".to_owned());
+        said.push(
+            "Its namespace is being deleted by hand: it cannot start there any more. Its files are held back in their \
+             volume until the server is removed in the panel."
+                .to_owned(),
+        );
     }
     if seen.claim.is_none() {
         said.push(

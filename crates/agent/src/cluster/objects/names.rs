@@ -35,6 +35,9 @@ pub(crate) const DISPLAY_NAME: &str = "badgerpanel.io/name";
 pub(crate) const ROLE: &str = "badgerpanel.io/role";
 /// Holds an anchor until we let go of it ourselves.
 pub(crate) const FINALIZER: &str = "badgerpanel.io/transfer";
+/// Holds a volume's claim until we destroy it ourselves. The cluster's own protection ends with the last pod; a hand that
+/// deletes the claim would then have deleted the files.
+pub(crate) const FILES: &str = "badgerpanel.io/files";
 
 /// Who we are in managed fields.
 pub(crate) const FIELD_MANAGER: &str = "badger-orchestrator";

@@ -91,10 +91,20 @@ impl Objects {
         })
     }
 
+    /// Before something is made.
     pub(super) async fn standing(&self, server: ServerId) -> Result<Standing, AgentError> {
-        let space = self.space(server);
-        let namespace = api::get(&self.namespaces(), &space).await?;
-        let namespace = self.settled(namespace).await?;
+        let namespace = api::get(&self.namespaces(), &self.space(server)).await?;
+        let namespace = self.settled(server, namespace).await?;
+        self.standing_in(server, namespace).await
+    }
+
+    /// Before something is removed: a namespace that a hand deleted waits for its volumes, which are ours to let go.
+    pub(super) async fn standing_now(&self, server: ServerId) -> Result<Standing, AgentError> {
+        let namespace = api::get(&self.namespaces(), &self.space(server)).await?;
+        self.standing_in(server, namespace).await
+    }
+
+    async fn standing_in(&self, server: ServerId, namespace: Option<Namespace>) -> Result<Standing, AgentError> {
         if namespace.is_none() {
             return Ok(Standing { namespace: None, deployment: None, claim: None });
         }
@@ -102,10 +112,14 @@ impl Objects {
         Ok(Standing { namespace, deployment, claim: self.claim(server).await? })
     }
 
-    /// Nothing can be made in a namespace that is going; one that has gone can be made again.
-    async fn settled(&self, namespace: Option<Namespace>) -> Result<Option<Namespace>, AgentError> {
+    /// Nothing can be made in a namespace that is going; one that has gone can be made again. One with a volume in it does
+    /// not go by itself.
+    async fn settled(&self, server: ServerId, namespace: Option<Namespace>) -> Result<Option<Namespace>, AgentError> {
         match namespace {
             Some(going) if going.metadata.deletion_timestamp.is_some() => {
+                if !api::list(&self.inside::<PersistentVolumeClaim>(server), "").await?.is_empty() {
+                    return Err(deleted_by_hand(&going.name_any()));
+                }
                 api::until_gone(&self.namespaces(), &going.name_any(), self.config.patience.gone).await?;
                 Ok(None)
             }
@@ -252,6 +266,16 @@ fn suffices(deployment: &Deployment, plan: &Plan<'_>) -> bool {
 pub(super) fn has_game(deployment: &Deployment) -> bool {
     let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     pod.is_some_and(|pod| pod.containers.iter().any(|container| container.name == GAME))
+}
+
+fn deleted_by_hand(space: &str) -> AgentError {
+    AgentError::new(
+        ErrorCode::Conflict,
+        format!(
+            "its namespace {space} is being deleted by hand, and nothing can be made in it any more; its files are held \
+             back in their volume until the server, or the copy that is kept, is removed in the panel"
+        ),
+    )
 }
 
 fn too_long(raise: &Raise<'_>, reason: &str, patience: std::time::Duration) -> AgentError {

@@ -12,7 +12,7 @@ use model::agent_api::{AgentError, ErrorCode};
 use model::{Epoch, ServerId, TransferId};
 use serde_json::{Value, json};
 
-use super::names::{self, EPOCH, FINALIZER, GAME, INSTALL, MANAGED_BY, MOVER, RETAINED, TRANSFER, US};
+use super::names::{self, EPOCH, FILES, FINALIZER, GAME, INSTALL, MANAGED_BY, MOVER, RETAINED, TRANSFER, US};
 use super::raise::{Holder, transfer_of};
 use super::{Objects, api};
 
@@ -25,7 +25,7 @@ impl Objects {
     }
 
     pub(super) async fn do_remove(&self, server: ServerId) -> Result<(), AgentError> {
-        if self.standing(server).await?.namespace.is_none() {
+        if self.standing_now(server).await?.namespace.is_none() {
             return Ok(());
         }
         self.take_down(server).await?;
@@ -34,7 +34,7 @@ impl Objects {
     }
 
     pub(super) async fn do_remove_target(&self, server: ServerId, transfer: TransferId) -> Result<(), AgentError> {
-        let standing = self.standing(server).await?;
+        let standing = self.standing_now(server).await?;
         if standing.namespace.is_none() {
             return Ok(());
         }
@@ -90,24 +90,23 @@ impl Objects {
     async fn drop_anchors(&self, server: ServerId) -> Result<(), AgentError> {
         let anchors = self.inside::<ConfigMap>(server);
         for anchor in api::list(&anchors, &names::of_server(server)).await? {
-            self.let_go(server, &anchor).await?;
+            self.cut(server, &anchor.name_any()).await?;
         }
         api::until_none(&anchors, &names::of_server(server), self.config.patience.gone).await
     }
 
-    /// Our finalizer first, other people's stay.
-    pub(super) async fn let_go(&self, server: ServerId, anchor: &ConfigMap) -> Result<(), AgentError> {
+    /// Removes an anchor.
+    pub(super) async fn cut(&self, server: ServerId, anchor: &str) -> Result<(), AgentError> {
         let anchors = self.inside::<ConfigMap>(server);
-        let name = anchor.name_any();
-        let others: Vec<&String> = anchor.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-        api::merge(&anchors, &name, &json!({"metadata": {"finalizers": others}})).await?;
-        api::delete(&anchors, &name).await
+        api::let_go(&anchors, anchor, FINALIZER).await?;
+        api::delete(&anchors, anchor).await
     }
 
     async fn drop_claims(&self, server: ServerId, selector: &str) -> Result<(), AgentError> {
         let claims = self.inside::<PersistentVolumeClaim>(server);
         for claim in api::list(&claims, selector).await? {
             api::delete(&claims, &claim.name_any()).await?;
+            api::let_go(&claims, &claim.name_any(), FILES).await?;
         }
         api::until_none(&claims, selector, self.config.patience.gone).await
     }
@@ -123,7 +122,9 @@ impl Objects {
         if !ours || !brought || !self.is_empty(server).await? {
             return Ok(());
         }
-        api::delete(&self.namespaces(), &space).await?;
+        if namespace.metadata.deletion_timestamp.is_none() {
+            api::delete(&self.namespaces(), &space).await?;
+        }
         api::until_gone(&self.namespaces(), &space, self.config.patience.gone).await
     }
 

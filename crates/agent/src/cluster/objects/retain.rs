@@ -10,7 +10,7 @@ use model::agent_api::AgentError;
 use model::{ServerId, TransferId};
 use serde_json::json;
 
-use super::names::{self, BYTES, EXPIRES, RETAINED, SERVER, TRANSFER};
+use super::names::{self, BYTES, EXPIRES, FILES, RETAINED, SERVER, TRANSFER};
 use super::remove::not_here;
 use super::{Objects, api};
 
@@ -85,6 +85,7 @@ impl Objects {
         let claims = self.inside::<PersistentVolumeClaim>(server);
         tracing::info!(%server, claim = claim.name_any(), "a retained volume is destroyed");
         api::delete_as_seen(&claims, claim).await?;
+        api::let_go(&claims, &claim.name_any(), FILES).await?;
         api::until_gone(&claims, &claim.name_any(), self.config.patience.gone).await?;
         self.close_space(server, None).await
     }

@@ -70,6 +70,7 @@ pub(super) fn claim(plan: &Plan<'_>, size_mb: u64) -> Value {
     }
     let mut metadata = meta(plan, plan.claim);
     metadata["annotations"] = json!({SPEC: remembered(plan.raise.spec)});
+    metadata["finalizers"] = json!([names::FILES]);
     json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
 }
 

@@ -116,6 +116,13 @@ fn the_game_sees_its_data_and_only_reads_what_lies_beside() {
 }
 
 #[test]
+fn a_volume_is_held_by_us_and_hangs_on_nothing() {
+    let claim = whole(|plan| claim(plan, 1024));
+    assert_eq!(claim["metadata"]["finalizers"], json!([names::FILES]));
+    assert!(claim["metadata"]["ownerReferences"].is_null(), "{claim}");
+}
+
+#[test]
 fn passwords_are_in_no_object_that_is_readable() {
     for value in [whole(deployment), whole(|plan| claim(plan, 1024)), whole(|plan| namespace(plan, None))] {
         assert!(!value.to_string().contains("hunter2"), "{value}");

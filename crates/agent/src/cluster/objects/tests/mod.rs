@@ -143,9 +143,11 @@ impl Drop for Stage {
         if std::thread::panicking() {
             let space = self.objects.space(self.server());
             let kubeconfig = env("BADGER_TEST_KUBE_A");
-            let words =
-                ["--kubeconfig", &kubeconfig, "delete", "namespace", &space, "--ignore-not-found", "--wait=false"];
-            let done = Command::new(env("BADGER_TEST_KUBECTL")).args(words).output();
+            let patch = r#"{"metadata": {"finalizers": null}}"#;
+            let free = format!("get pvc -n {space} -o name | xargs -r $0 patch -n {space} --type=merge -p '{patch}'");
+            let line = format!("$0 delete namespace {space} --ignore-not-found --wait=false; $0 {free}");
+            let kubectl = env("BADGER_TEST_KUBECTL");
+            let done = Command::new("sh").args(["-c", &line, &kubectl]).env("KUBECONFIG", &kubeconfig).output();
             eprintln!("tidied {space}: {done:?}");
         }
     }
