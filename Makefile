@@ -23,8 +23,8 @@ test: ## all that a change must pass: format, lints, every test this machine can
 test-docker: ## only the tests against two Docker engines and a real game server (root)
 	scripts/test-docker.sh
 
-test-kubernetes: ## only the tests against two Kubernetes clusters (and two Docker engines) that it starts (root)
-	scripts/test-kubernetes.sh
+test-kubernetes: ## only the tests against two Kubernetes clusters (and two Docker engines) that it starts (root); THOROUGH=1 for all
+	BADGER_TEST_THOROUGH=$(THOROUGH) scripts/test-kubernetes.sh
 
 kube-up: ## starts the two clusters that the tests use, and leaves them up; prints their kubeconfigs (root)
 	scripts/kube-up.sh

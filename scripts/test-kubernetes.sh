@@ -2,7 +2,7 @@
 # The tests that need Kubernetes: two clusters of our own, two engines of Docker because servers move between both, our
 # images and a real game server's in all of them, then the tests named kubernetes.
 #
-#   test-kubernetes.sh               the tests; with BADGER_TEST_THOROUGH=1 also those that kill every part in every phase
+#   test-kubernetes.sh               the tests; with BADGER_TEST_THOROUGH=1 also those that kill every part in every step
 #   test-kubernetes.sh --smoke       only whether the clusters are what the tests expect (kube/smoke.sh), without cargo's
 #   test-kubernetes.sh COMMAND…      COMMAND with the variables of the tests; `bash` to try things by hand
 #   test-kubernetes.sh --down        only what comes last: ends what a run left with BADGER_TEST_KEEP
@@ -30,7 +30,7 @@ main() {
   case ${1:-} in
     '')
       run=(cargo test --locked --no-fail-fast -p agent -p badger --lib --test e2e -- --ignored kubernetes)
-      # Every part killed in every phase takes half an hour more.
+      # Every part killed in every step takes half an hour more.
       [ -n "${BADGER_TEST_THOROUGH:-}" ] || run+=(--skip thorough)
       ;;
     --smoke) run=(scripts/kube/smoke.sh) ;;

@@ -1,6 +1,8 @@
 //! Server-sent events as a client of the API reads them.
 
 use std::io::{BufRead, BufReader};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +22,28 @@ pub(crate) struct Event {
 
 /// Reads a transfer's events to the end of the stream. Fails if the stream does not end within `limit`.
 pub(crate) fn read_all(api: &Api, transfer_id: &str, last_event_id: Option<&str>, limit: Duration) -> Vec<Event> {
+    let mut events = Vec::new();
+    parse(open(api, transfer_id, last_event_id, limit).unwrap(), |event| events.push(event)).unwrap();
+    events
+}
+
+/// A transfer's events from its beginning on, as they come, until it is over or its panel is.
+pub(crate) fn follow(api: &Api, transfer_id: &str, limit: Duration) -> Receiver<Event> {
+    let (sender, receiver) = channel();
+    let stream = open(api, transfer_id, None, limit).unwrap();
+    thread::spawn(move || {
+        // Who listens may have heard enough; a panel that is killed ends in the middle.
+        drop(parse(stream, |event| drop(sender.send(event))));
+    });
+    receiver
+}
+
+fn open(
+    api: &Api,
+    transfer_id: &str,
+    last_event_id: Option<&str>,
+    limit: Duration,
+) -> Result<impl BufRead + use<>, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(limit)).build().into();
     let mut request = agent
         .get(format!("{}/api/v1/admin/transfers/{transfer_id}/events", api.url))
@@ -28,21 +52,20 @@ pub(crate) fn read_all(api: &Api, transfer_id: &str, last_event_id: Option<&str>
     if let Some(id) = last_event_id {
         request = request.header("Last-Event-ID", id);
     }
-    let response = request.call().unwrap();
+    let response = request.call()?;
     assert_eq!(response.headers()["Content-Type"].to_str().unwrap().split(';').next(), Some("text/event-stream"));
-    parse(BufReader::new(response.into_body().into_reader()))
+    Ok(BufReader::new(response.into_body().into_reader()))
 }
 
-fn parse(lines: impl BufRead) -> Vec<Event> {
-    let mut events = Vec::new();
+fn parse(lines: impl BufRead, mut heard: impl FnMut(Event)) -> std::io::Result<()> {
     let (mut id, mut name, mut data) = (None, String::new(), String::new());
     for line in lines.lines() {
-        let line = line.unwrap();
+        let line = line?;
         match line.split_once(':') {
             _ if line.is_empty() => {
                 if !data.is_empty() {
                     let data = serde_json::from_str(&data).unwrap_or_else(|e| panic!("{e}: {data}"));
-                    events.push(Event { id: id.take(), name: std::mem::take(&mut name), data });
+                    heard(Event { id: id.take(), name: std::mem::take(&mut name), data });
                 }
                 data = String::new();
             }
@@ -53,5 +76,5 @@ fn parse(lines: impl BufRead) -> Vec<Event> {
             _ => {}
         }
     }
-    events
+    Ok(())
 }

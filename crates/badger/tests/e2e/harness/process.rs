@@ -58,6 +58,16 @@ impl Process {
         ended.unwrap_or_else(|| panic!("{} does not end after SIGTERM", self.name))
     }
 
+    /// Holds it still, or lets it go on: `SIGSTOP`, and until it stands still, or `SIGCONT`.
+    pub(crate) fn hold(&self, still: bool) {
+        let signal = if still { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let stat = format!("/proc/{}/stat", self.child.id());
+        let stands = || fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('T');
+        let done = within(Duration::from_secs(5), || (stands() == still).then_some(()));
+        assert!(done.is_some(), "{} does not take {signal:?}", self.name);
+    }
+
     /// The last lines of its output, for a failed test.
     pub(crate) fn print_tail(&self) {
         let text = fs::read_to_string(&self.log).unwrap_or_default();

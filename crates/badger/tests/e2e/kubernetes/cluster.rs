@@ -72,11 +72,13 @@ impl Cluster {
     /// Takes away what is left of a server. Finalizers are ours; without an orchestrator nobody would lift them.
     pub(super) fn forget(&self, server: &str) {
         let namespace = format!("bp-{server}");
-        for object in self.objects(server).iter().filter(|object| object["kind"] == "ConfigMap") {
-            let name = object["metadata"]["name"].as_str().unwrap();
+        self.delete(&["namespace", &namespace, "--wait=false"]);
+        let held = |object: &&Value| matches!(object["kind"].as_str(), Some("ConfigMap" | "PersistentVolumeClaim"));
+        for object in self.objects(server).iter().filter(held) {
+            let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
             let lift = r#"{"metadata": {"finalizers": null}}"#;
-            let args = ["patch", "configmap", name, "--namespace", &namespace, "--type=merge", "-p", lift];
-            self.kubectl.ok(&args);
+            // It may have gone meanwhile.
+            self.kubectl.run(&["patch", kind, name, "--namespace", &namespace, "--type=merge", "-p", lift]);
         }
         self.delete(&["namespace", &namespace]);
     }
@@ -179,6 +181,37 @@ impl Cluster {
         ]);
     }
 
+    /// The process `badger ROLE` in a pod of this cluster that was told `word`, as soon as there is one. Asks nobody: a pod
+    /// may be about to go.
+    pub(super) fn process(&self, role: &str, word: &str) -> u32 {
+        let what = format!("a {role} in cluster {}", self.name);
+        eventually(&what, PATIENCE, || process_in_pod(self.name, role, word))
+    }
+
+    /// `kill -9` of the orchestrator. Its pod goes too: the cluster would wait longer before each restart in it.
+    pub(super) fn crash_orchestrator(&self) {
+        kill(self.process("orchestrator", "KUBERNETES_SERVICE_HOST"));
+        self.kill_orchestrator();
+    }
+
+    /// `kill -9` of the process `badger ROLE` in the pod of a server.
+    pub(super) fn kill_in_pod(&self, server: &str, role: &str) {
+        kill(self.process(role, server));
+    }
+
+    /// Asks the pod of a server to go, as a drain of its node does.
+    pub(super) fn evict(&self, server: &str) {
+        let namespace = format!("bp-{server}");
+        self.process("mover", server);
+        let pods = self.kubectl.list(&["pods", "--namespace", &namespace]);
+        let name = pods[0]["metadata"]["name"].as_str().unwrap();
+        let eviction = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
+        self.kubectl.fed(&["create", "--raw", &path, "-f", "-"], &eviction.to_string());
+    }
+
     /// `kill -9` of a component of the cluster, or its start.
     pub(super) fn component(&self, verb: &str, component: &str) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/kube-component.sh");
@@ -201,6 +234,25 @@ impl Cluster {
             show(&["logs", "deployment/game", "--namespace", &namespace, "--container", container, "--tail=60"]);
         }
     }
+}
+
+fn kill(pid: u32) {
+    let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
+    assert!(killed.success(), "kill -KILL {pid}");
+}
+
+/// The process `badger ROLE` in the control groups of a cluster's pods, with `word` in its environment.
+fn process_in_pod(cluster: &str, role: &str, word: &str) -> Option<u32> {
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|it| it.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let read = |pid: u32, what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let group = format!("-{cluster}/kubepods");
+    let is_it = |pid: &u32| {
+        let arguments = read(*pid, "cmdline");
+        let mut words = arguments.split('\0');
+        let is_ours = words.next().is_some_and(|word| word.ends_with("badger")) && words.next() == Some(role);
+        is_ours && read(*pid, "cgroup").contains(&group) && read(*pid, "environ").contains(word)
+    };
+    pids.into_iter().find(is_it)
 }
 
 fn is_of(object: &Value, namespace: &str) -> bool {

@@ -1,156 +1,131 @@
-//! Whatever is killed, deleted, evicted or called off, at whatever step: the migration ends completed or rolled back with
-//! no human, the server is in one place, every acknowledged record is there, and nothing is left of the attempt.
+//! Whatever is killed or evicted, in whatever step, on either side: the migration ends completed or rolled back with no
+//! human, the server is in one place, every acknowledged record is there, and nothing is left of the attempt.
+//!
+//! One test hits every part twice, in the freeze and after the switch-over. Those named `thorough` hit one part in every
+//! step on both sides, which takes minutes for each.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cluster::Cluster;
 use super::fleet::SLOW;
+use super::moment::{Moment, STEPS};
 use super::{Fleet, Place};
 use crate::harness::{eventually, within};
 
-/// Slow enough that the copying of a world of 4 MiB lasts some seconds, so that every phase can be hit.
-const BANDWIDTH: u64 = 2 << 20;
-/// Phases at whose beginning something happens, one after the other.
-const PHASES: [&str; 6] = ["preparing", "copying_while_running", "stopping", "transferring", "starting", "cleanup"];
+/// A side of a migration.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Source,
+    Target,
+}
 
-/// Between the clusters, wherever the server is.
-fn other(place: Place) -> Place {
-    match place {
-        Place::Cluster(n) => Place::Cluster(1 - n),
-        Place::Node(_) => Place::Cluster(0),
+const SIDES: [Side; 2] = [Side::Source, Side::Target];
+
+fn cluster<'a>(fleet: &'a Fleet, moment: &Moment<'_>, side: Side) -> &'a Cluster {
+    fleet.cluster(match side {
+        Side::Source => moment.source,
+        Side::Target => moment.target,
+    })
+}
+
+fn restart_panel(moment: &Moment<'_>) {
+    moment.restart_panel();
+}
+
+/// Crashes a component of both clusters, and starts it again.
+fn crash_component(fleet: &Fleet, moment: &Moment<'_>, component: &str) {
+    let both = SIDES.map(|side| cluster(fleet, moment, side));
+    for cluster in both {
+        cluster.component("kill", component);
     }
-}
-
-fn cluster(fleet: &Fleet, place: Place) -> &Cluster {
-    match place {
-        Place::Cluster(n) => &fleet.clusters[n],
-        Place::Node(_) => panic!("a node is no cluster"),
+    moment.go_on();
+    for cluster in both {
+        cluster.component("start", component);
     }
-}
-
-/// Migrates between the clusters and lets `fault` happen at the beginning of `phase`; whether it hit a migration that was
-/// going on.
-fn migrate_with(fleet: &Fleet, phase: &str, fault: impl FnOnce(Place, Place)) -> bool {
-    let source = fleet.owner();
-    let target = other(source);
-    let transfer = fleet.migrate(target, &json!({"bandwidth_limit": BANDWIDTH}));
-    fleet.wait_stage(&transfer, phase);
-    let going_on = fleet.transfer(&transfer)["finished_at"].is_null();
-    let began = Instant::now();
-    fault(source, target);
-    let ended = fleet.wait_final(&transfer);
-    eprintln!("{phase}: {} after {:?}, failure {}", ended["state"], began.elapsed(), ended["failure"]);
-    assert_outcome(fleet, &ended, source, target);
-    going_on
-}
-
-fn assert_outcome(fleet: &Fleet, ended: &Value, source: Place, target: Place) {
-    let owner = match ended["state"].as_str().unwrap() {
-        "completed" => target,
-        "rolled_back" => source,
-        state => panic!("{state}: {ended}"),
-    };
-    fleet.wait_status("running");
-    assert_eq!(fleet.owner(), owner, "{ended}");
-    fleet.player().plays_on_within(SLOW);
-    fleet.assert_settled();
-    fleet.player().assert_all_there(&fleet.address());
-    if owner == target {
-        fleet.free_retained(ended);
-    }
-    cluster(fleet, other(owner)).wait_empty(&fleet.server);
-}
-
-/// A phase may be over before the fault comes; but if most are, nothing was tested. The fault is told its turn: each phase
-/// sees an even and an odd one.
-fn in_every_phase(fleet: &Fleet, fault: impl Fn(usize, Place, Place)) {
-    for pass in 0..2 {
-        let turns = PHASES.iter().zip(pass..);
-        let hit = turns.filter(|(phase, turn)| migrate_with(fleet, phase, |a, b| fault(*turn, a, b))).count();
-        assert!(hit >= 4, "{hit} faults hit a migration that was going on");
-    }
-}
-
-/// The source in even turns, the target in odd ones.
-fn side(turn: usize, source: Place, target: Place) -> Place {
-    if turn.is_multiple_of(2) { source } else { target }
 }
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_a_migration_that_is_called_off_leaves_no_object_behind() {
+fn kubernetes_every_part_killed_in_the_freeze_and_after_the_switch_over_harms_nobody() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    let mut called_off = 0;
-    for phase in PHASES {
-        let (source, target) = (fleet.owner(), other(fleet.owner()));
-        let transfer = fleet.migrate(target, &json!({"bandwidth_limit": BANDWIDTH}));
-        fleet.wait_stage(&transfer, phase);
-        // From the start of the target on it is refused, and goes on: players may be there.
-        let answer = fleet.api.post(&format!("/admin/transfers/{transfer}/cancel"), &json!({}));
-        let ended = fleet.wait_final(&transfer);
-        let accepted = matches!(answer.status, 200 | 202);
-        assert_eq!(ended["state"] == "rolled_back", accepted, "{answer:?}: {ended}");
-        called_off += usize::from(accepted);
-        assert_outcome(&fleet, &ended, source, target);
+    for (step, side) in [("final_copy", Side::Source), ("start_target", Side::Target)] {
+        fleet.strike(step, &json!({}), restart_panel);
+        fleet.strike(step, &json!({}), |it| cluster(&fleet, it, side).crash_orchestrator());
+        fleet.strike(step, &json!({}), |it| cluster(&fleet, it, side).kill_in_pod(&fleet.server, "mover"));
     }
-    assert!(called_off >= 3, "{called_off} were called off in time");
+    fleet.strike("final_copy", &json!({}), |it| crash_component(&fleet, it, "kube-apiserver"));
+    fleet.strike("check_health", &json!({}), |it| crash_component(&fleet, it, "kubelet"));
 }
 
 #[test]
-#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
-fn kubernetes_thorough_orchestrators_deleted_in_any_phase_come_back_and_go_on() {
+#[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
+fn kubernetes_thorough_the_panel_killed_in_any_step_goes_on_by_itself() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    in_every_phase(&fleet, |turn, a, b| cluster(&fleet, side(turn, a, b)).kill_orchestrator());
+    for step in STEPS {
+        fleet.strike(step, &json!({}), restart_panel);
+    }
+    fleet.strike("final_copy", &json!({"mode": "cold"}), restart_panel);
+}
+
+/// In every step, on both sides; the copy in the freeze once with little and once with all to copy. The source's pod is
+/// ended by the last step itself.
+fn in_every_step(fault: impl Fn(&Cluster, &str)) {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    for side in SIDES {
+        let fault = |it: &Moment<'_>| fault(cluster(&fleet, it, side), &fleet.server);
+        for step in STEPS.into_iter().filter(|step| *step != "release_source" || matches!(side, Side::Target)) {
+            eprintln!("{step} at the {side:?}");
+            fleet.strike(step, &json!({}), fault);
+        }
+        fleet.strike("final_copy", &json!({"mode": "cold"}), fault);
+    }
 }
 
 #[test]
-#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
-fn kubernetes_thorough_the_panel_killed_in_any_phase_goes_on_by_itself() {
+#[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
+fn kubernetes_thorough_orchestrators_killed_in_any_step_come_back_and_go_on() {
+    in_every_step(|cluster, _| cluster.crash_orchestrator());
     let fleet = Fleet::playing(Place::Cluster(0));
-    in_every_phase(&fleet, |_, _, _| fleet.restart_panel());
-}
-
-/// Kills the process of `role` in a pod of the server, of the first place that has one.
-fn kill_in_pod(fleet: &Fleet, places: &[Place], role: &str) {
-    let find = |place: &Place| {
-        let pods = cluster(fleet, *place).kubectl.list(&["pods", "--namespace", &format!("bp-{}", fleet.server)]);
-        pods.iter().find_map(|pod| process_in_pod(pod["metadata"]["uid"].as_str()?, role))
-    };
-    let pid = eventually(&format!("a {role} in {places:?}"), SLOW, || places.iter().find_map(find));
-    let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
-    assert!(killed.success(), "{role} {pid}");
-}
-
-/// The process `badger ROLE` in the control group of a pod.
-fn process_in_pod(uid: &str, role: &str) -> Option<u32> {
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|it| it.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let read = |pid: u32, what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
-    let is_it = |pid: &u32| {
-        let arguments = read(*pid, "cmdline");
-        let mut words = arguments.split('\0');
-        let is_ours = words.next().is_some_and(|word| word.ends_with("badger")) && words.next() == Some(role);
-        is_ours && read(*pid, "cgroup").contains(&format!("pod{uid}"))
-    };
-    pids.into_iter().find(is_it)
+    fleet.strike("release_source", &json!({}), |it| cluster(&fleet, it, Side::Source).crash_orchestrator());
 }
 
 #[test]
-#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
-fn kubernetes_thorough_movers_killed_in_any_phase_harm_nobody() {
+#[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
+fn kubernetes_thorough_movers_killed_in_any_step_harm_nobody() {
+    in_every_step(|cluster, server| cluster.kill_in_pod(server, "mover"));
+}
+
+#[test]
+#[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
+fn kubernetes_thorough_pods_evicted_in_any_step_end_in_a_rollback_or_a_completion() {
+    in_every_step(Cluster::evict);
+}
+
+#[test]
+#[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
+fn kubernetes_thorough_kubelets_killed_in_any_step_harm_nobody() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    in_every_phase(&fleet, |turn, source, target| {
-        // One of the two may have no pod yet, or none any more.
-        kill_in_pod(&fleet, &[side(turn, source, target), side(turn + 1, source, target)], "mover");
-    });
+    for step in STEPS {
+        fleet.strike(step, &json!({}), |it| crash_component(&fleet, it, "kubelet"));
+    }
+}
+
+#[test]
+#[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
+fn kubernetes_thorough_api_servers_killed_in_any_step_harm_nobody() {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    for step in STEPS {
+        fleet.strike(step, &json!({}), |it| crash_component(&fleet, it, "kube-apiserver"));
+    }
 }
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_a_launcher_that_is_killed_takes_its_game_along_and_the_panel_is_told() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    kill_in_pod(&fleet, &[Place::Cluster(0)], "launcher");
+    fleet.clusters[0].kill_in_pod(&fleet.server, "launcher");
     eventually("the game is seen to be down", SLOW, || (fleet.server()["status"] != "running").then_some(()));
     within(Duration::from_secs(5), || (fleet.server()["status"] == "running").then_some(()))
         .unwrap_or_else(|| fleet.power("start"));
@@ -161,34 +136,10 @@ fn kubernetes_a_launcher_that_is_killed_takes_its_game_along_and_the_panel_is_to
 }
 
 #[test]
-#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
-fn kubernetes_thorough_kubelets_and_api_servers_killed_in_any_phase_harm_nobody() {
-    let fleet = Fleet::playing(Place::Cluster(0));
-    in_every_phase(&fleet, |turn, source, target| {
-        let component = ["kubelet", "kube-apiserver"][turn % 2];
-        for place in [source, target] {
-            cluster(&fleet, place).component("kill", component);
-            cluster(&fleet, place).component("start", component);
-        }
-    });
-}
-
-/// As a drain does it, politely.
-fn evict(cluster: &Cluster, server: &str) {
-    let (namespace, pod) = (format!("bp-{server}"), cluster.pod(server));
-    let name = pod["metadata"]["name"].as_str().unwrap();
-    let eviction = json!({
-        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace},
-    });
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
-    cluster.kubectl.fed(&["create", "--raw", &path, "-f", "-"], &eviction.to_string());
-}
-
-#[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_a_pod_that_is_evicted_comes_back_with_its_game() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    evict(&fleet.clusters[0], &fleet.server);
+    fleet.clusters[0].evict(&fleet.server);
     fleet.player().plays_on_within(SLOW);
     fleet.wait_status("running");
     fleet.player().assert_all_there(&fleet.address());
@@ -196,28 +147,13 @@ fn kubernetes_a_pod_that_is_evicted_comes_back_with_its_game() {
 }
 
 #[test]
-#[ignore = "needs clusters and patience: BADGER_TEST_THOROUGH=1 make test-kubernetes"]
-fn kubernetes_thorough_pods_evicted_in_any_phase_end_in_a_rollback_or_a_completion() {
-    let fleet = Fleet::playing(Place::Cluster(0));
-    in_every_phase(&fleet, |turn, source, target| {
-        let victim = cluster(&fleet, side(turn, source, target));
-        let has_pod = || {
-            let namespace = format!("bp-{}", fleet.server);
-            (!victim.kubectl.list(&["pods", "--namespace", &namespace]).is_empty()).then_some(())
-        };
-        if within(Duration::from_secs(10), has_pod).is_some() {
-            evict(victim, &fleet.server);
-        }
-    });
-}
-
-#[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_a_node_that_is_drained_in_the_middle_ends_the_migration_one_way_or_the_other() {
     let fleet = Fleet::playing(Place::Cluster(0));
-    for of_target in [true, false] {
-        migrate_with(&fleet, "copying_while_running", |source, target| {
-            let kubectl = &cluster(&fleet, if of_target { target } else { source }).kubectl;
+    for side in [Side::Target, Side::Source] {
+        fleet.strike("precopy", &json!({}), |it| {
+            let kubectl = &cluster(&fleet, it, side).kubectl;
+            it.go_on();
             let node = kubectl.list(&["nodes"])[0]["metadata"]["name"].as_str().unwrap().to_owned();
             let selector = format!("--pod-selector=badgerpanel.io/server={}", fleet.server);
             let drain = ["drain", &node, "--delete-emptydir-data", "--ignore-daemonsets", "--timeout=180s", &selector];

@@ -10,7 +10,7 @@ use super::cluster::{Cluster, Installer, host_ip};
 use super::kubectl::given;
 use crate::docker::{hosts, remove_containers};
 use crate::harness::api::{Answer, Api};
-use crate::harness::house::{MIGRATION, STAGES, is_over, start_panel, wait_panel};
+use crate::harness::house::{MIGRATION, is_over, start_panel, wait_panel};
 use crate::harness::node::{NewNode, Node, free_ports};
 use crate::harness::process::Process;
 use crate::harness::witness::{Witness, games_in_containers};
@@ -260,16 +260,6 @@ impl Fleet {
         last
     }
 
-    /// Waits until a transfer has come to `stage`, or past it, or is over; whether it is there.
-    pub(super) fn wait_stage(&self, id: &str, stage: &str) -> bool {
-        let rank = |name: &str| STAGES.iter().position(|s| *s == name).unwrap_or_else(|| panic!("no stage {name}"));
-        eventually(&format!("stage {stage}"), MIGRATION + SLOW, || {
-            let transfer = self.transfer(id);
-            let now = transfer["stage"].as_str().unwrap();
-            (rank(now) >= rank(stage) || is_over(&transfer)).then_some(now == stage)
-        })
-    }
-
     /// Waits until a transfer has written something on the target, so that it is in the middle of its copy.
     pub(super) fn wait_copying(&self, id: &str) {
         eventually("bytes flow", MIGRATION + SLOW, || {
@@ -334,6 +324,11 @@ impl Fleet {
         });
         let names: Vec<String> = left.iter().map(|it| format!("{} {}", it["kind"], it["metadata"]["name"])).collect();
         assert!(clean.is_some(), "left on cluster {}: {names:?}", cluster.name);
+    }
+
+    /// Holds the panel still, or lets it go on.
+    pub(super) fn hold_panel(&self, still: bool) {
+        self.panel.borrow().as_ref().expect("the panel runs").hold(still);
     }
 
     /// `kill -9` of the panel, and a new one on the same data and address.

@@ -3,6 +3,7 @@
 //! `scripts/test-kubernetes.sh` starts the clusters and engines, makes the images and runs these tests; alone they are
 //! ignored. They take turns: a cluster has one orchestrator, and each test brings its own panel.
 
+mod aborts;
 mod cluster;
 mod directions;
 mod faults;
@@ -11,6 +12,7 @@ mod install;
 mod kubectl;
 mod ladder;
 mod lifecycle;
+mod moment;
 mod refusals;
 
 use fleet::{Fleet, Game, Place};
