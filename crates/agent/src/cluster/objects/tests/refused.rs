@@ -1,6 +1,7 @@
 //! Why a server cannot be raised: found out by trying, with real schedulers and admissions, and said with its cure.
 
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use k8s_openapi::api::storage::v1::StorageClass;
 use model::agent_api::{CheckLevel, ErrorCode};
 use serde_json::{Value, json};
@@ -34,12 +35,17 @@ async fn kubernetes_objects_too_large_for_every_node_say_what_is_short() {
     assert_eq!(stage.audit().await, Vec::<String>::new());
 }
 
-/// A namespace that was there before, with what a cluster's admin put into it.
-async fn with_quota(stage: &Stage, hard: &Value) {
+/// A namespace that was there before, for what a cluster's admin puts into it.
+async fn with_namespace(stage: &Stage) -> String {
     let space = stage.objects.space(stage.server());
     let labels = json!({names::MANAGED_BY: names::US});
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": labels}});
     api::apply::<Namespace>(&stage.objects.namespaces(), &namespace).await.unwrap();
+    space
+}
+
+async fn with_quota(stage: &Stage, hard: &Value) {
+    let space = with_namespace(stage).await;
     let quota = json!({
         "apiVersion": "v1", "kind": "ResourceQuota",
         "metadata": {"name": "small", "namespace": space}, "spec": {"hard": hard},
@@ -53,6 +59,13 @@ async fn with_quota(stage: &Stage, hard: &Value) {
     .await;
 }
 
+/// The namespace is older than the transfer, so it stays when the attempt is taken back.
+async fn leave_only_the_namespace(stage: &Stage) {
+    let left = stage.audit().await;
+    assert!(left.iter().all(|object| object.starts_with("Namespace")), "it was not this transfer's: {left:?}");
+    stage.leave_nothing().await;
+}
+
 #[tokio::test]
 #[ignore = "needs clusters: make test-kubernetes"]
 async fn kubernetes_objects_over_their_quota_name_it() {
@@ -63,9 +76,83 @@ async fn kubernetes_objects_over_their_quota_name_it() {
     assert_eq!(error.code, ErrorCode::Conflict);
     assert!(error.message.contains("exceeded quota: small"), "{error}");
     assert!(error.message.contains("raise the ResourceQuota"), "{error}");
-    let left = stage.audit().await;
-    assert!(left.iter().all(|object| object.starts_with("Namespace")), "it was not this transfer's: {left:?}");
-    stage.leave_nothing().await;
+    leave_only_the_namespace(&stage).await;
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_over_a_limit_range_name_it() {
+    let stage = Stage::new().await;
+    let space = with_namespace(&stage).await;
+    let range = json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "tiny", "namespace": space},
+        "spec": {"limits": [{"type": "Container", "max": {"memory": "8Mi"}}]},
+    });
+    api::apply::<LimitRange>(&stage.api::<LimitRange>(), &range).await.unwrap();
+    assert!(first_error(&stage, "cluster_limit_range").await.contains("8 MiB of memory at most"));
+    let error = refusal(&stage).await;
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(error.message.contains("maximum memory usage per Container is 8Mi"), "{error}");
+    assert!(error.message.contains("change the LimitRange"), "{error}");
+    leave_only_the_namespace(&stage).await;
+}
+
+/// A policy of the company that runs the cluster; it binds this server's namespace alone.
+async fn with_policy(stage: &Stage, message: &str) {
+    let (space, name) = (stage.objects.space(stage.server()), stage.server().to_string());
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space}},
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
+                ],
+            },
+            "validations": [{"expression": "false", "message": message}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]},
+    });
+    let client = &stage.objects.client;
+    api::apply::<ValidatingAdmissionPolicy>(&Api::all(client.clone()), &policy).await.unwrap();
+    api::apply::<ValidatingAdmissionPolicyBinding>(&Api::all(client.clone()), &binding).await.unwrap();
+}
+
+async fn without_policy(stage: &Stage) {
+    let (client, name) = (&stage.objects.client, stage.server().to_string());
+    api::delete(&Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()), &name).await.unwrap();
+    api::delete(&Api::<ValidatingAdmissionPolicy>::all(client.clone()), &name).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_that_a_policy_refuses_say_what_it_said() {
+    const MESSAGE: &str = "images come from the company's registry only";
+    let stage = Stage::new().await;
+    with_namespace(&stage).await;
+    with_policy(&stage, MESSAGE).await;
+    // A policy holds some seconds after it was made; until then a pod of this namespace is let in.
+    let pods = stage.api::<Pod>();
+    let probe = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "namespace": stage.objects.space(stage.server())},
+        "spec": {"containers": [{"name": "probe", "image": "badger.local/nothing:1"}]},
+    });
+    until("a policy that holds", || async {
+        let refused = api::apply::<Pod>(&pods, &probe).await.is_err();
+        if !refused {
+            api::delete(&pods, "probe").await.unwrap();
+        }
+        refused
+    })
+    .await;
+    let error = refusal(&stage).await;
+    without_policy(&stage).await;
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(error.message.contains(MESSAGE), "{error}");
+    leave_only_the_namespace(&stage).await;
 }
 
 #[tokio::test]
