@@ -14,6 +14,8 @@
 //! panel asks again what it had asked; a transfer command that carries the same [`StepKey`] gets the recorded answer,
 //! or joins the one that still runs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -274,6 +276,8 @@ pub enum TransferAction {
         /// When to give up.
         timeout_ms: u64,
     },
+    /// Target: let players in. Past the pivot, and only where [`Reply::TargetReady`] said that they are held.
+    AdmitPlayers,
     /// Target: stop it, fence its epoch, and remove what this transfer brought here.
     AbortTarget,
     /// Source: be ready to be dialled by the target. → [`Reply::Listening`]
@@ -440,6 +444,9 @@ pub enum Reply {
         /// Where players will reach the primary allocation, if it is the target that decides that (a load balancer).
         #[serde(default)]
         player_address: Option<String>,
+        /// Whether that address leads nowhere until [`TransferAction::AdmitPlayers`].
+        #[serde(default)]
+        holds_players: bool,
     },
     /// To [`TransferAction::ExpectTarget`].
     Listening {
@@ -507,6 +514,9 @@ pub enum Notice {
         resources: Resources,
         /// Every server that it holds.
         servers: Vec<ServerObservation>,
+        /// Where players reach servers to which a load balancer has given an address, without the port.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        player_addresses: BTreeMap<ServerId, String>,
     },
     /// A server's status changed.
     ServerChanged {

@@ -4,6 +4,7 @@
 //! agent, asks, and asks again after a lost answer (the command is idempotent). A panel that starts again begins one
 //! for every row that still says `installing`, so nothing is forgotten and nothing is made twice.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::agent_api::{AgentError, ErrorCode, Request};
@@ -14,7 +15,7 @@ use crate::agent::CallError;
 use crate::api::chain;
 use crate::app::App;
 use crate::db::servers::{self, Server};
-use crate::db::{DbError, allocations, audit};
+use crate::db::{DbError, allocations, audit, on_demand};
 use crate::egg;
 
 /// How often an agent that says that time may help is asked again.
@@ -49,7 +50,7 @@ pub(crate) fn begin(app: &App, id: ServerId) {
 }
 
 async fn install(app: &App, id: ServerId) -> Result<(), DbError> {
-    let mut failures = 0;
+    let (mut failures, mut tried) = (0, BTreeSet::new());
     loop {
         let Some((server, request)) = load(app, id).await? else { return Ok(()) };
         if tokio::time::timeout(LOOK_AGAIN, app.agents.wait_online(server.node_id)).await.is_err() {
@@ -58,6 +59,8 @@ async fn install(app: &App, id: ServerId) -> Result<(), DbError> {
         let asked = tokio::time::timeout(PATIENCE, app.agents.call(server.node_id, request)).await;
         match asked.unwrap_or(Err(CallError::Lost)) {
             Ok(_) => return installed(app, id).await,
+            Err(CallError::Refused(error))
+                if error.code == ErrorCode::PortTaken && take_another_port(app, id, &mut tried).await? => {}
             Err(CallError::Refused(error)) if !may_pass(&error) || failures + 1 == ATTEMPTS => {
                 return failed(app, id, &error).await;
             }
@@ -71,6 +74,21 @@ async fn install(app: &App, id: ServerId) -> Result<(), DbError> {
         }
         tokio::time::sleep(PAUSE * 2_u32.pow(failures)).await;
     }
+}
+
+/// Somebody who is not ours has the port in its cluster, which is known by trying only. Answers whether there is another.
+async fn take_another_port(app: &App, id: ServerId, tried: &mut BTreeSet<u16>) -> Result<bool, DbError> {
+    let mut tx = app.db.begin().await?;
+    let Some(had) = allocations::allocations_of(&mut tx, id).await?.into_iter().find(|row| row.is_primary) else {
+        return Ok(false);
+    };
+    if !tried.insert(had.port) || tried.len() > on_demand::PORTS_TRIED {
+        return Ok(false);
+    }
+    let Some(moved) = on_demand::port_move(&mut tx, had.id, tried).await? else { return Ok(false) };
+    tx.commit().await?;
+    tracing::info!(server = %id, taken = had.port, port = moved.port, "its port is taken in the cluster: another is tried");
+    Ok(true)
 }
 
 fn may_pass(error: &AgentError) -> bool {

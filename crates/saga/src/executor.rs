@@ -68,6 +68,17 @@ impl<C: Sync + ?Sized> Executor<C> {
         &self.plan
     }
 
+    /// Whether a cancel would be honoured where `log` stands. A [`Cancel`] that is requested after this may still be
+    /// refused: the saga goes on meanwhile.
+    #[must_use]
+    pub fn takes_cancel(&self, log: &Log) -> bool {
+        matches!(self.plan.next(log), Next::Run { step, .. } if self.is_cancellable(step, log))
+    }
+
+    fn is_cancellable(&self, step: usize, log: &Log) -> bool {
+        self.plan.is_before_pivot(step) && self.steps[step].takes_cancel(log)
+    }
+
     /// Runs `saga` until it rests, from wherever its log says that it stands.
     pub async fn run(
         &self,
@@ -109,11 +120,17 @@ struct Life<'a, C: ?Sized> {
 impl<C: Sync + ?Sized> Life<'_, C> {
     async fn forward(&mut self, index: usize, attempt: u32, begun: bool) -> Result<(), RunError> {
         let name = self.name(index);
+        if !self.is_cancellable(index) {
+            // Where the log begins here already, it is too late from the first instant of this life on.
+            self.cancel.close();
+        }
         if !begun {
             self.write_start(Event::Started { step: name.clone(), attempt, because: None }).await?;
         }
         let event = match self.attempt(index, attempt).await {
-            Ok(_) if self.is_last_chance_to_cancel(index) => Event::Failed { step: name, error: cancelled() },
+            Ok(_) if self.is_last_chance_to_cancel(index) && !self.cancel.close() => {
+                Event::Failed { step: name, error: cancelled() }
+            }
             Ok(output) => Event::Done { step: name, output },
             Err(Failure::Retry(cause)) => match self.executor.steps[index].retries().pause_after(attempt) {
                 Some(pause) => {
@@ -150,11 +167,11 @@ impl<C: Sync + ?Sized> Life<'_, C> {
         self.write(event).await
     }
 
-    /// Runs the step. Before the pivot a cancel interrupts it: its future is dropped, its undo cleans up.
+    /// Runs the step. Where it may, a cancel interrupts it: its future is dropped, its undo cleans up.
     async fn attempt(&self, index: usize, attempt: u32) -> Result<Value, Failure> {
         let call = self.call(attempt);
         let run = self.executor.steps[index].run(self.context, &call);
-        if !self.executor.plan.is_before_pivot(index) {
+        if !self.is_cancellable(index) {
             return run.await;
         }
         if self.cancel.is_requested() {
@@ -169,7 +186,7 @@ impl<C: Sync + ?Sized> Life<'_, C> {
 
     /// Waits between two attempts; a cancel cuts it short, and the next attempt notices it.
     async fn pause(&self, index: usize, pause: std::time::Duration) {
-        if !self.executor.plan.is_before_pivot(index) {
+        if !self.is_cancellable(index) {
             return tokio::time::sleep(pause).await;
         }
         tokio::select! {
@@ -179,13 +196,14 @@ impl<C: Sync + ?Sized> Life<'_, C> {
     }
 
     /// A cancel that arrived while a step ran is honoured in front of the next one, so that the step's output is kept
-    /// for the undo. In front of the pivot there is no such next one.
+    /// for the undo. In front of a step that takes none there is no such next one.
     fn is_last_chance_to_cancel(&self, index: usize) -> bool {
-        let plan = &self.executor.plan;
-        plan.is_before_pivot(index) && self.cancel.is_requested() && {
-            let next = index + 1;
-            next == self.executor.steps.len() || !plan.is_before_pivot(next)
-        }
+        let next = index + 1;
+        self.is_cancellable(index) && (next == self.executor.steps.len() || !self.is_cancellable(next))
+    }
+
+    fn is_cancellable(&self, index: usize) -> bool {
+        self.executor.is_cancellable(index, &self.log)
     }
 
     fn given_up(&self, index: usize, error: Cause) -> Event {

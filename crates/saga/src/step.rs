@@ -30,6 +30,14 @@ pub trait Step<C: Sync + ?Sized>: Send + Sync {
     /// Takes it back.
     async fn undo(&self, context: &C, call: &Call<'_>) -> Result<(), Failure>;
 
+    /// Whether a cancel may still interrupt this step, as far as `log` says. Where it may not, none is accepted any more:
+    /// neither here nor later. Past the pivot it never may.
+    ///
+    /// That is decided when the step in front of it is about to be done: what that one leaves is not in `log` then.
+    fn takes_cancel(&self, _log: &Log) -> bool {
+        true
+    }
+
     /// How often [`Failure::Retry`] is believed when running.
     fn retries(&self) -> Retries {
         Retries::DEFAULT

@@ -71,7 +71,14 @@ async fn a_cancel_at_every_point_rolls_back_or_comes_too_late() {
                 let (world, cancel) = (Shared::new(steps), Cancel::new());
                 world.0.lock().unwrap().cancel_at = Some((at, cancel.clone()));
                 let end = run(&world, steps, pivot, &cancel).await;
-                assert!(cancel.is_requested(), "the cancel at {at} of {points} fired");
+                let accepted = world.0.lock().unwrap().accepted;
+                assert!(accepted.is_some(), "the cancel at {at} of {points} fired");
+                let honoured = end.rest == Rest::RolledBack;
+                assert_eq!(
+                    accepted,
+                    Some(honoured),
+                    "what is accepted is honoured, and nothing else: {at} of {points}"
+                );
                 check_cancelled(&end, steps, pivot, at);
             }
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga::{
-    CANCELLED, Call, Cancel, Cause, Event, Executor, Failure, MemoryStore, Rest, Retries, RunError, SagaId, Silent,
-    Step, Store,
+    CANCELLED, Call, Cancel, Cause, Event, Executor, Failure, Log, MemoryStore, Phase, Rest, Retries, RunError, SagaId,
+    Silent, Step, Store,
 };
 use serde_json::Value;
 
@@ -155,7 +155,7 @@ async fn a_cancel_drops_the_running_step_before_the_pivot() {
     let run = executor.run(&id, &(), &store, &cancel, &Silent);
     let (rest, ()) = tokio::join!(run, async {
         tokio::time::sleep(Duration::from_mins(1)).await;
-        cancel.request();
+        assert!(cancel.request());
     });
     assert_eq!(rest.unwrap(), Rest::RolledBack);
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
@@ -166,11 +166,50 @@ async fn a_cancel_drops_the_running_step_before_the_pivot() {
 #[tokio::test(start_paused = true)]
 async fn a_cancel_past_the_pivot_is_ignored() {
     let executor = Executor::new(vec![Box::new(Hanging(std::sync::Arc::default())) as Box<dyn Step<()>>], 0);
-    let (store, cancel, id) = (MemoryStore::new(), Cancel::new(), saga());
-    cancel.request();
+    let (store, cancel, id) = (MemoryStore::new(), Cancel::made(), saga());
     let run = executor.run(&id, &(), &store, &cancel, &Silent);
     let ended = tokio::time::timeout(Duration::from_hours(1), run).await;
     assert!(ended.is_err(), "it goes on");
+}
+
+/// Succeeds, and takes no cancel.
+struct Closed;
+
+#[async_trait]
+impl Step<()> for Closed {
+    fn name(&self) -> &'static str {
+        "closed"
+    }
+
+    fn takes_cancel(&self, _log: &Log) -> bool {
+        false
+    }
+
+    async fn run(&self, (): &(), _call: &Call<'_>) -> Result<Value, Failure> {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        Ok(Value::Null)
+    }
+
+    async fn undo(&self, (): &(), _call: &Call<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_takes_no_cancel_closes_it_for_good_before_it_begins() {
+    let steps: Vec<Box<dyn Step<()>>> = vec![Box::new(step("open", vec![], vec![])), Box::new(Closed)];
+    let executor = Executor::new(steps, 2);
+    let (store, cancel, id) = (MemoryStore::new(), Cancel::new(), saga());
+    assert!(executor.takes_cancel(&executor.plan().empty_log()));
+    let run = executor.run(&id, &(), &store, &cancel, &Silent);
+    let (rest, ()) = tokio::join!(run, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let log = executor.plan().fold(store.load(&id).await.unwrap()).unwrap();
+        assert_eq!(log.phase("closed"), Some(Phase::Running(1)));
+        assert!(!executor.takes_cancel(&log));
+        assert!(!cancel.request(), "nobody is promised what is not done");
+    });
+    assert_eq!(rest.unwrap(), Rest::Committed);
 }
 
 #[tokio::test(start_paused = true)]

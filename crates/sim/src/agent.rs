@@ -239,6 +239,10 @@ impl World {
                 sleep(MOMENT).await;
                 self.state().abort(node, id, server)
             }
+            TransferAction::AdmitPlayers => {
+                sleep(MOMENT).await;
+                self.state().admit_players(node, server)
+            }
             TransferAction::ExpectTarget { rendezvous } => {
                 sleep(MOMENT).await;
                 self.state().expect_target(node, id, rendezvous)
@@ -249,7 +253,7 @@ impl World {
             }
             TransferAction::TryDoor { door } => self.try_door(node, id, &door.route).await,
             TransferAction::Audit { .. } => {
-                self.state().admit_players(id, server);
+                self.state().past_the_pivot(id, server);
                 sleep(Duration::from_secs(1)).await;
                 let state = self.state();
                 Ok(Reply::Audited { root: state.copy(node, server)?.tree.root() })
@@ -364,6 +368,7 @@ fn side_of(action: &TransferAction) -> Side {
         | TransferAction::StartTarget { .. }
         | TransferAction::CheckHealth { .. }
         | TransferAction::DialSource { .. }
+        | TransferAction::AdmitPlayers
         | TransferAction::AbortTarget => Side::Target,
         _ => Side::Source,
     }

@@ -55,7 +55,8 @@ impl State {
         }
         let staging = here.staging.entry(id).or_default();
         (staging.ticket, staging.server) = (ticket, Some(server));
-        Ok(Reply::TargetReady { fingerprint: node.to_string(), address, owner: None, player_address: None })
+        let (fingerprint, holds_players) = (node.to_string(), self.holds_players);
+        Ok(Reply::TargetReady { fingerprint, address, owner: None, player_address: None, holds_players })
     }
 
     /// Puts a tree into the staging at the end of `route` and answers the root that its disk gives back.
@@ -157,8 +158,20 @@ impl State {
         Ok(Reply::Started { ago_ms: start.then_some(0) })
     }
 
-    /// The panel is past the pivot: from here on what the game on the target acknowledges counts.
-    pub(crate) fn admit_players(&mut self, id: TransferId, server: ServerId) {
+    /// From here on what the game on the target acknowledges counts.
+    pub(crate) fn admit_players(&mut self, node: NodeId, server: ServerId) -> Done {
+        if !self.holds_players {
+            return Err(error(ErrorCode::Unsupported, "nobody is held here"));
+        }
+        self.copy_mut(node, server)?.admitted = true;
+        Ok(Reply::Done)
+    }
+
+    /// The panel is past the pivot, and nobody was held.
+    pub(crate) fn past_the_pivot(&mut self, id: TransferId, server: ServerId) {
+        if self.holds_players {
+            return;
+        }
         let copies = self.nodes.values_mut().filter_map(|node| node.servers.get_mut(&server));
         copies.filter(|copy| copy.brought_by == Some(id)).for_each(|copy| copy.admitted = true);
     }

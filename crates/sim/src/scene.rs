@@ -36,6 +36,8 @@ pub struct Setup {
     pub options: Options,
     /// The ways between the two nodes.
     pub ways: Ways,
+    /// Whether the target holds players until it is told to let them in, as a cluster does.
+    pub holds_players: bool,
     /// What goes wrong.
     pub faults: Vec<Planned>,
     /// The panel dies while the database works, counted from the start of the transfer.
@@ -44,7 +46,8 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { running: true, options: Options::default(), ways: Ways::default(), faults: vec![], crash_at: None }
+        let (options, ways) = (Options::default(), Ways::default());
+        Self { running: true, options, ways, holds_players: false, faults: vec![], crash_at: None }
     }
 }
 
@@ -118,6 +121,7 @@ impl Scene {
             state.acknowledged.insert(server, 20);
             state.faults.clone_from(&setup.faults);
             state.ways = setup.ways;
+            state.holds_players = setup.holds_players;
             let first = Node { online: true, servers: BTreeMap::from([(server, copy)]), ..Node::default() };
             state.nodes.insert(source, first);
             state.nodes.insert(target, Node { online: true, ..Node::default() });
@@ -282,6 +286,7 @@ impl Scene {
         demand(!other.servers.contains_key(&self.server), "I9: the server is on both nodes");
         demand(copy.is_some_and(|copy| copy.epoch == server.epoch && !copy.fenced), "I1: epochs differ");
         demand(copy.is_some_and(|copy| copy.lease.is_none()), "I9: a lease is left");
+        demand(copy.is_some_and(|copy| copy.admitted), "players are not let in");
         let (yes, no) = (model::StartAfter::Yes, model::StartAfter::No);
         let wish = self.setup.options.start_after;
         let runs = if completed { wish == yes || (self.setup.running && wish != no) } else { self.setup.running };

@@ -58,6 +58,8 @@ pub(crate) struct State {
     /// Those of the panel that lives now, or lived last.
     pub(crate) relays: Option<Arc<Relays>>,
     pub(crate) corrupt_next: bool,
+    /// Whether players cannot be on a target before they are let in.
+    pub(crate) holds_players: bool,
 }
 
 /// One node and its agent.

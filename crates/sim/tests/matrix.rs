@@ -48,6 +48,15 @@ const UNDO: [(&str, Side); 6] = [
     ("undo_prepare_target", Target),
 ];
 
+/// Requests to a target that holds players, from where the difference begins.
+const HELD: [(&str, Side); 3] = [("start_target", Target), ("check_health", Target), ("admit_players", Target)];
+
+async fn play_held(stage: &Stage, faults: Vec<Planned>, expected: TransferState) -> End {
+    let end = stage.play(Setup { faults, holds_players: true, ..Setup::default() }).await;
+    end.must_be(expected);
+    end
+}
+
 async fn play(stage: &Stage, faults: Vec<Planned>, expected: TransferState) -> End {
     let end = stage.play(Setup { faults, ..Setup::default() }).await;
     end.must_be(expected);
@@ -163,6 +172,58 @@ async fn a_cancel_is_honoured_inside_every_step_until_the_target_starts_and_refu
     for (step, side) in BEFORE.into_iter().filter(players_may_be_there).chain(PAST) {
         let end = play(&stage, vec![Planned::at(step, side, Cancel)], Completed).await;
         assert!(end.history.iter().any(|what| what.contains("transfer_past_pivot")), "{step}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_players_are_held_a_cancel_is_honoured_up_to_the_pivot_and_refused_from_then_on() {
+    let stage = Stage::open().await;
+    for (step, side) in BEFORE {
+        let end = play_held(&stage, vec![Planned::at(step, side, Cancel)], RolledBack).await;
+        assert_eq!(code(&end), "cancelled", "{step}");
+    }
+    for (step, side) in [HELD[2]].into_iter().chain(PAST) {
+        let end = play_held(&stage, vec![Planned::at(step, side, Cancel)], Completed).await;
+        assert!(end.history.iter().any(|what| what.contains("transfer_past_pivot")), "{step}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn players_that_are_held_are_let_in_past_the_pivot_whatever_happens() {
+    let stage = Stage::open().await;
+    let faults = [
+        Refuse(ErrorCode::Internal),
+        Refuse(ErrorCode::Conflict),
+        FailAfter(ErrorCode::Internal),
+        LoseRequest,
+        LoseReply,
+        Duplicate,
+        CrashBefore(BLINK),
+        CrashAfter(BLINK),
+        CrashBefore(LONG),
+        CrashAfter(LONG),
+        AgentDiesBefore(SHORT),
+        AgentDiesDuring(SHORT),
+        AgentDiesAfter(SHORT),
+        AgentDiesBefore(AGES),
+        AgentDiesDuring(AGES),
+        OtherAgentDies(AGES),
+    ];
+    for fault in faults {
+        let (step, side) = HELD[2];
+        play_held(&stage, vec![Planned::at(step, side, fault)], Completed).await;
+    }
+}
+
+/// The game is up and would take records while its health is looked at; nobody can get there to leave any.
+#[tokio::test(start_paused = true)]
+async fn where_players_are_held_a_target_that_is_not_well_gives_the_server_back_with_every_record() {
+    let stage = Stage::open().await;
+    for (step, side) in &HELD[..2] {
+        for fault in [FailAfter(ErrorCode::Unhealthy), AgentDiesAfter(AGES), CrashAfter(LONG)] {
+            let expected = if matches!(fault, CrashAfter(_)) { Completed } else { RolledBack };
+            play_held(&stage, vec![Planned::at(step, *side, fault)], expected).await;
+        }
     }
 }
 

@@ -52,7 +52,8 @@ fn setup(seed: u64) -> Setup {
             _ => ways.relay = gate,
         }
     }
-    Setup { running, options, ways, faults, crash_at }
+    let holds_players = random.below(2) == 0;
+    Setup { running, options, ways, holds_players, faults, crash_at }
 }
 
 fn seeds() -> std::ops::Range<u64> {

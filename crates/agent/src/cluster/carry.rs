@@ -93,6 +93,7 @@ impl Orchestrator {
 
     async fn end_of_transfer(&self, route: Route, step: &Step, request: &Request) -> Result<Reply, AgentError> {
         match route {
+            Route::Admit => self.admit(step).await,
             Route::Abort => self.abort(step, request).await,
             Route::Retain(expires_at) => self.retain(step, expires_at, request).await,
             _ => {
@@ -281,9 +282,23 @@ impl Orchestrator {
     /// The mover knows its pod's address, which means nothing outside of the cluster.
     async fn with_a_way_in(&self, server: ServerId, transfer: TransferId, reply: Reply) -> Result<Reply, AgentError> {
         let Reply::TargetReady { fingerprint, owner, .. } = reply else { return Ok(reply) };
+        let holds_players = true;
         let address = self.objects.expose_data(server, transfer).await?;
         let player_address = self.objects.player_address(server).await?;
-        Ok(Reply::TargetReady { address, fingerprint, owner, player_address })
+        Ok(Reply::TargetReady { address, fingerprint, owner, player_address, holds_players })
+    }
+
+    /// It was adopted when it was started: whatever is asked of it from here on is the server's.
+    async fn admit(&self, step: &Step) -> Result<Reply, AgentError> {
+        let server = step.server;
+        let known = self.known(server).await?.ok_or_else(|| not_here(server))?;
+        let spec = self.objects.recall(server).await?.ok_or_else(|| not_here(server))?;
+        let token = self.hub.bearers.bearer(server);
+        let (epoch, mover_only) = (known.epoch, known.asleep);
+        let raise = Raise { spec: &spec, epoch, transfer: known.transfer, bytes: 0, mover_only, token: &token };
+        self.objects.admit(&raise).await?;
+        tracing::info!(transfer = %step.transfer(), %server, "transfer: players are let in");
+        Ok(Reply::Done)
     }
 
     /// What the transfer brought goes. What was started, and so adopted, is known by the epoch that the transfer gave it:

@@ -1,6 +1,6 @@
 //! The cluster as the panel's agent: what it says of itself, and how it takes requests in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,7 +129,7 @@ impl Orchestrator {
 
     /// What the panel is told of a server: its mover's word, and what the cluster shows around it.
     fn observation(&self, known: &Known) -> Option<ServerObservation> {
-        let KnownServer { server, epoch, asleep, attention, transfer } = &known.server;
+        let KnownServer { server, epoch, asleep, attention, transfer, .. } = &known.server;
         let seen = self.hub.seen(*server);
         let mut told = match (seen, asleep) {
             (Some(seen), false) => seen,
@@ -192,6 +192,12 @@ impl Agent for Orchestrator {
 
     fn observations(&self) -> Vec<ServerObservation> {
         self.table().servers.values().filter_map(|known| self.observation(known)).collect()
+    }
+
+    fn player_addresses(&self) -> BTreeMap<ServerId, String> {
+        let table = self.table();
+        let told = |(id, known): (&ServerId, &Known)| Some((*id, known.server.player_address.clone()?));
+        table.servers.iter().filter_map(told).collect()
     }
 
     fn news(&self) -> broadcast::Receiver<Notice> {

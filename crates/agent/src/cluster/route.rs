@@ -28,6 +28,8 @@ pub(super) enum Route {
     Abort,
     /// The mover, then the pod goes and the volume stays.
     Retain(Timestamp),
+    /// The way in for players opens.
+    Admit,
     /// The volume that a transfer left.
     Free,
     /// The mover.
@@ -124,6 +126,8 @@ fn of_action(action: &TransferAction) -> Route {
         }
         // In the freeze: the pod is awake, nothing is looked up, and the objects change hands when it has answered.
         TransferAction::StartTarget { permit, .. } => Route::Mover(Need::Files, Then::Adopt(permit.epoch)),
+        // The Service is the cluster's, whether the server is awake or not.
+        TransferAction::AdmitPlayers => Route::Admit,
         TransferAction::AbortTarget => Route::Abort,
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod standing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use model::agent_api::{Hello, Notice, Outcome, Request, Welcome};
-use model::{Resources, ServerObservation};
+use model::{Resources, ServerId, ServerObservation};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +57,11 @@ pub(crate) trait Agent: Send + Sync + 'static {
 
     /// Every server that it holds, for heartbeats.
     fn observations(&self) -> Vec<ServerObservation>;
+
+    /// Addresses that somebody else gave out for its servers, for heartbeats.
+    fn player_addresses(&self) -> BTreeMap<ServerId, String> {
+        BTreeMap::new()
+    }
 
     /// What happens from now on.
     fn news(&self) -> broadcast::Receiver<Notice>;

@@ -127,7 +127,8 @@ impl Session {
 
     async fn beat(&mut self) -> Result<(), End> {
         let (resources, servers) = (self.agent.resources().await, self.agent.observations());
-        self.send(&ToPanel::Notice(Notice::Heartbeat { resources, servers })).await?;
+        let player_addresses = self.agent.player_addresses();
+        self.send(&ToPanel::Notice(Notice::Heartbeat { resources, servers, player_addresses })).await?;
         self.put(Message::Ping(Vec::new().into())).await
     }
 

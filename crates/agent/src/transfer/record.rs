@@ -165,6 +165,7 @@ pub(super) fn name(key: &StepKey, action: &TransferAction) -> String {
         TransferAction::EndCopy => "end_copy",
         TransferAction::StartTarget { .. } => "start_target",
         TransferAction::CheckHealth { .. } => "check_health",
+        TransferAction::AdmitPlayers => "admit_players",
         TransferAction::AbortTarget => "abort_target",
         TransferAction::Audit { .. } => "audit",
         TransferAction::ExpectTarget { .. } => "expect_target",

@@ -84,6 +84,8 @@ impl Transfer {
             fingerprint: node.key.fingerprint().to_string(),
             owner: house.owner,
             player_address: None,
+            // The game has the machine's own port: from its start on whoever knows it may come.
+            holds_players: false,
         })
     }
 

@@ -132,6 +132,8 @@ impl Transfer {
                 let (uptime, timeout) = (Duration::from_millis(min_uptime_ms), Duration::from_millis(timeout_ms));
                 self.check_health(node, tcp_probe, uptime, timeout).await
             }
+            // Whoever holds players is asked, and nobody is held here.
+            TransferAction::AdmitPlayers => Ok(Reply::Done),
             TransferAction::AbortTarget => self.abort_target(node).await,
             TransferAction::Audit { owner } => self.audit(node, owner, cancel).await,
             TransferAction::ExpectTarget { rendezvous } => self.expect_target(node, &rendezvous).await,

@@ -198,8 +198,13 @@ pub async fn allocation_address_set(tx: &mut Conn, id: AllocationId, ip: &str) -
     let update = sqlx::query("UPDATE allocations SET ip_address = $1 WHERE id = $2");
     exactly_one(&update.bind(ip.to_owned()).bind(id.to_string()).execute(&mut *tx).await?)?;
     let row = allocation_get(tx, id).await?;
+    show_on_transfers(tx, &row).await
+}
+
+/// Transfers on their way to it show it as it is now.
+pub(super) async fn show_on_transfers(tx: &mut Conn, row: &Allocation) -> Result<(), DbError> {
     let sql = "UPDATE transfers SET target_address = $1 WHERE target_allocation_id = $2 AND finished_at IS NULL";
-    let show = sqlx::query(sql).bind(row.address()).bind(id.to_string());
+    let show = sqlx::query(sql).bind(row.address()).bind(row.id.to_string());
     show.execute(tx).await?;
     Ok(())
 }

@@ -7,13 +7,13 @@
 //! The lowest port that is free: Kubernetes gives ports out by itself from the upper part of its range first, so that
 //! the lower part stays for those who ask for a certain one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{AllocationId, NodeId};
+use model::{AllocationId, NodeId, ServerId};
 
 use super::allocations::{self, Allocation};
-use super::nodes::{Node, NodeKind};
-use super::{Conn, DbError};
+use super::nodes::{Node, NodeKind, node_get};
+use super::{Conn, DbError, exactly_one, parse};
 
 /// An address for a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,9 @@ pub async fn allocation_choose(conn: &mut Conn, node: &Node, wanted: Option<u16>
     Ok(same.map(new).or(there).or_else(|| lowest().map(new)))
 }
 
+/// How many ports are tried for one server before its maker hears that they are taken.
+pub const PORTS_TRIED: usize = 16;
+
 /// Ports that only root may have are given to nobody who did not ask for them.
 const LOWEST: u16 = 1024;
 
@@ -73,7 +76,7 @@ async fn ports_taken(conn: &mut Conn, node: &Node) -> Result<BTreeSet<u16>, DbEr
 pub async fn allocation_insert(tx: &mut Conn, new: &Allocation) -> Result<(), DbError> {
     allocations::allocation_insert(tx, new).await?;
     let update = sqlx::query("UPDATE allocations SET on_demand = 1 WHERE id = $1").bind(new.id.to_string());
-    super::exactly_one(&update.execute(tx).await?)
+    exactly_one(&update.execute(tx).await?)
 }
 
 /// Removes those that nobody has any more.
@@ -81,6 +84,45 @@ pub(super) async fn unused_remove(conn: &mut Conn) -> Result<(), DbError> {
     let sql = "DELETE FROM allocations WHERE on_demand = 1 AND server_id IS NULL AND reserved_by IS NULL";
     sqlx::query(sql).execute(conn).await?;
     Ok(())
+}
+
+/// Which allocations of servers of `node` have another address than a load balancer gave them, and which that is. One
+/// query for all of them: mostly none has.
+pub async fn addresses_differing<'a>(
+    conn: &mut Conn,
+    node: NodeId,
+    told: &'a BTreeMap<ServerId, String>,
+) -> Result<Vec<(AllocationId, &'a str)>, DbError> {
+    let sql = "SELECT id, server_id, ip_address FROM allocations
+               WHERE node_id = $1 AND on_demand = 1 AND is_primary = 1 AND server_id IS NOT NULL";
+    let rows: Vec<(String, String, String)> = sqlx::query_as(sql).bind(node.to_string()).fetch_all(conn).await?;
+    let mut differing = Vec::new();
+    for (id, server, ip) in rows {
+        if let Some(given) = told.get(&parse("allocations.server_id", &server)?).filter(|given| **given != ip) {
+            differing.push((parse("allocations.id", &id)?, given.as_str()));
+        }
+    }
+    Ok(differing)
+}
+
+/// Its port turned out to be somebody else's in the cluster: it gets the next that nobody here has and that is not among
+/// `tried`, from there upwards and then from the bottom. None, and nothing is changed: there is no other, or it is one
+/// that a person made and chose.
+pub async fn port_move(tx: &mut Conn, id: AllocationId, tried: &BTreeSet<u16>) -> Result<Option<Allocation>, DbError> {
+    let row = allocations::allocation_get(tx, id).await?;
+    let sql = "SELECT COUNT(*) FROM allocations WHERE id = $1 AND on_demand = 1";
+    let made_for_it: i64 = sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(&mut *tx).await?;
+    let node = node_get(tx, row.node_id).await?;
+    let Some((first, last)) = ports(&node).filter(|_| made_for_it == 1) else { return Ok(None) };
+    let taken = ports_taken(tx, &node).await?;
+    let free = |port: &u16| !taken.contains(port) && !tried.contains(port);
+    let above = (row.port.saturating_add(1)..=last).find(free);
+    let Some(port) = above.or_else(|| (first.max(LOWEST)..row.port).find(free)) else { return Ok(None) };
+    let update = sqlx::query("UPDATE allocations SET port = $1 WHERE id = $2 AND port = $3").bind(i64::from(port));
+    exactly_one(&update.bind(id.to_string()).bind(i64::from(row.port)).execute(&mut *tx).await?)?;
+    let moved = Allocation { port, ..row };
+    allocations::show_on_transfers(tx, &moved).await?;
+    Ok(Some(moved))
 }
 
 /// The place where players reach a cluster moved: its allocations move with it, those with an address of their own do not.
@@ -104,7 +146,7 @@ mod tests {
 
     use super::*;
     use crate::db::Db;
-    use crate::db::nodes::{node_get, node_insert};
+    use crate::db::nodes::node_insert;
 
     async fn cluster(conn: &mut Conn, node_ports: Option<(u16, u16)>) -> Node {
         let facts = ClusterFacts { node_ports, ..ClusterFacts::default() };
@@ -123,7 +165,10 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
         };
         node_insert(conn, &node).await.unwrap();
-        Node { facts: Some(facts), ..node_get(conn, node.id).await.unwrap() }
+        let update = sqlx::query("UPDATE nodes SET facts = $1 WHERE id = $2");
+        let facts = serde_json::to_string(&facts).unwrap();
+        update.bind(facts).bind(node.id.to_string()).execute(&mut *conn).await.unwrap();
+        node_get(conn, node.id).await.unwrap()
     }
 
     async fn take(conn: &mut Conn, node: &Node, wanted: Option<u16>) -> Option<Allocation> {
@@ -147,6 +192,38 @@ mod tests {
         }
         assert_eq!(taken, [30001, 30000, 30002]);
         assert_eq!(take(&mut tx, &node, None).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_somebody_elses_gives_way_to_the_next_that_nobody_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let node = cluster(&mut tx, Some((30000, 30003))).await;
+        let ours = take(&mut tx, &node, Some(30001)).await.unwrap();
+        let neighbour = take(&mut tx, &node, Some(30002)).await.unwrap();
+        let mut tried = BTreeSet::new();
+        for next in [Some(30003), Some(30000), None] {
+            let before = allocations::allocation_get(&mut tx, ours.id).await.unwrap();
+            tried.insert(before.port);
+            let moved = port_move(&mut tx, ours.id, &tried).await.unwrap();
+            assert_eq!(moved.as_ref().map(|row| row.port), next);
+            let after = allocations::allocation_get(&mut tx, ours.id).await.unwrap();
+            assert_eq!(after.port, next.unwrap_or(before.port), "none other: it keeps the one that it has");
+        }
+        assert_eq!(allocations::allocation_get(&mut tx, neighbour.id).await.unwrap().port, 30002);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_a_person_chose_does_not_move() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let node = cluster(&mut tx, Some((30000, 30003))).await;
+        let named = fresh(&node, 30001);
+        allocations::allocation_insert(&mut tx, &named).await.unwrap();
+        assert_eq!(port_move(&mut tx, named.id, &BTreeSet::from([30001])).await.unwrap(), None);
+        assert_eq!(allocations::allocation_get(&mut tx, named.id).await.unwrap().port, 30001);
     }
 
     #[tokio::test]

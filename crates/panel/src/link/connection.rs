@@ -1,12 +1,13 @@
 //! One agent's connection, from its hello to its end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use model::agent_api::{AgentError, ErrorCode, Notice, Outcome, Reply, ToAgent, ToPanel, VERSION, Welcome};
-use model::{NodeId, ServerObservation};
+use model::{NodeId, ServerId, ServerObservation};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -14,7 +15,7 @@ use super::Link;
 use super::handshake::{self, Credential, Refusal};
 use super::registry::Peer;
 use crate::api::chain;
-use crate::db::{DbError, nodes, servers};
+use crate::db::{DbError, allocations, nodes, on_demand, servers};
 
 type Sink<'a> = SplitSink<&'a mut WebSocket, Message>;
 
@@ -141,7 +142,10 @@ async fn heard(link: &Link, node: NodeId, peer: &Peer, text: &str) {
             }
             peer.answer(id, outcome);
         }
-        Ok(ToPanel::Notice(Notice::Heartbeat { servers, resources: _ })) => observe(link, node, &servers).await,
+        Ok(ToPanel::Notice(Notice::Heartbeat { servers, player_addresses, resources: _ })) => {
+            observe(link, node, &servers).await;
+            addresses(link, node, &player_addresses).await;
+        }
         Ok(ToPanel::Notice(Notice::ServerChanged { server })) => observe(link, node, &[server]).await,
         Ok(ToPanel::Notice(Notice::CopyProgress { transfer_id, progress })) => {
             link.events.copy_progress(node, transfer_id, &progress);
@@ -172,6 +176,27 @@ async fn observe(link: &Link, node: NodeId, seen: &[ServerObservation]) {
     };
     if let Err(error) = record.await {
         tracing::warn!(%node, error = chain(&error), "what an agent sees could not be recorded");
+    }
+}
+
+/// Records which addresses load balancers gave out: at a server's creation, or minutes later, or anew.
+async fn addresses(link: &Link, node: NodeId, told: &BTreeMap<ServerId, String>) {
+    if told.is_empty() {
+        return;
+    }
+    let record = async {
+        let differing = on_demand::addresses_differing(&mut *link.db.acquire().await?, node, told).await?;
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let mut tx = link.db.begin().await?;
+        for (allocation, address) in differing {
+            allocations::allocation_address_set(&mut tx, allocation, address).await?;
+        }
+        tx.commit().await.map_err(DbError::from)
+    };
+    if let Err(error) = record.await {
+        tracing::warn!(%node, error = chain(&error), "where players reach its servers could not be recorded");
     }
 }
 

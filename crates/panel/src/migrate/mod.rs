@@ -113,10 +113,7 @@ impl Migrations {
     /// Drives a transfer from wherever its log says that it stands, unless it is driven already.
     async fn drive(self: &Arc<Self>, transfer: Transfer) -> Result<(), DbError> {
         let id = transfer.id;
-        let cancel = Cancel::new();
-        if transfer.cancel_requested {
-            cancel.request();
-        }
+        let cancel = if transfer.cancel_requested { Cancel::made() } else { Cancel::new() };
         if self.driven().contains_key(&id) {
             return Ok(());
         }

@@ -128,9 +128,11 @@ impl Migrations {
         }
     }
 
-    /// Accepts a cancel: before the target starts, and while nothing is being taken back already. Up to the pivot a
-    /// start that fails is still undone; but what players did on the target meanwhile is not given up for a change of
-    /// mind.
+    /// Accepts a cancel: while nothing is being taken back already, and before players may be on the target. That is
+    /// from the pivot on where it holds them, and from its start on where it cannot: up to the pivot a start that fails is
+    /// still undone, but what players did meanwhile is not given up for a change of mind.
+    ///
+    /// What is accepted is honoured: the saga's own [`Cancel`](saga::Cancel) decides which comes first, it or that step.
     pub async fn cancel(&self, id: TransferId) -> Result<Transfer, MigrateError> {
         let transfer = self.get(id).await?;
         let refused = |code, message: String| Err(MigrateError::Conflict { code, message });
@@ -144,32 +146,34 @@ impl Migrations {
             }
             _ => {}
         }
-        if self.has_target_begun(id).await? {
+        let driven = self.driven().get(&id).cloned();
+        if !self.takes_cancel(id).await? || driven.as_ref().is_some_and(|cancel| !cancel.request()) {
             let message = "The server starts on the target already, and players may be on it. If it does not come up, it \
                            goes back by itself; else wait for the end, then move it back.";
             return refused("transfer_past_pivot", message.into());
         }
-        match transfers::transfer_cancel(&mut *self.db.acquire().await?, id).await {
+        // Written down, too, so that it survives us.
+        let mut conn = self.db.acquire().await?;
+        match transfers::transfer_cancel(&mut conn, id).await {
             Ok(()) => {}
+            Err(DbError::Conflict) if driven.is_some() => transfers::transfer_cancelled(&mut conn, id).await?,
             Err(DbError::Conflict) => {
                 return refused("transfer_finished", "The transfer came to its end meanwhile.".into());
             }
             Err(error) => return Err(error.into()),
         }
-        if let Some(cancel) = self.driven().get(&id) {
-            cancel.request();
-        }
+        drop(conn);
         self.get(id).await
     }
 
-    async fn has_target_begun(&self, id: TransferId) -> Result<bool, DbError> {
+    async fn takes_cancel(&self, id: TransferId) -> Result<bool, DbError> {
         let log = SagaLog::new(self.db.clone(), self.clock.clone());
         let events = log.load(&SagaId(id.to_string())).await.map_err(store_error)?;
         let executor = steps::executor();
         let log = executor.plan().fold(events);
         let log = log.map_err(|error| DbError::Corrupt { column: "saga_log.event", why: error.to_string() })?;
-        let begun = log.phase("start_target").is_some_and(|phase| phase != saga::Phase::Idle);
-        Ok(begun || executor.plan().is_past_pivot(&log))
+        // What is being taken back has no need of one, and the row says so in a moment.
+        Ok(executor.takes_cancel(&log) || matches!(executor.plan().next(&log), saga::Next::Undo { .. }))
     }
 
     /// Destroys the copy that the source keeps of a completed transfer. Again is the same.

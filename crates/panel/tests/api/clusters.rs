@@ -12,11 +12,11 @@ use crate::agent::{SECRET, Script, TestAgent, answers, dial, done, greet, hello}
 use crate::harness::{Panel, http, new_server, until};
 
 const CLUSTERS: &str = "/api/v1/admin/clusters";
-const SERVERS: &str = "/api/v1/admin/servers";
-const ALLOCATIONS: &str = "/api/v1/admin/allocations";
+pub(crate) const SERVERS: &str = "/api/v1/admin/servers";
+pub(crate) const ALLOCATIONS: &str = "/api/v1/admin/allocations";
 
 /// As an orchestrator says it: ports 30000 to 30004, no data address of its own.
-fn orchestrator() -> Hello {
+pub(crate) fn orchestrator() -> Hello {
     let facts = ClusterFacts {
         version: "v1.34.4".to_owned(),
         nodes: 2,
@@ -31,21 +31,21 @@ fn docker() -> Hello {
     Hello { runtime: RuntimeKind::Docker, ..hello(Some(SECRET)) }
 }
 
-async fn new_cluster(panel: &Panel, name: &str) -> (String, String) {
+pub(crate) async fn new_cluster(panel: &Panel, name: &str) -> (String, String) {
     let made = panel.post(CLUSTERS, &json!({"name": name})).await.created();
     let word = |value: &Value| value.as_str().unwrap().to_owned();
     (word(&made["id"]), word(&made["enrolment"]["token"]))
 }
 
 /// A cluster whose orchestrator is connected.
-async fn cluster(panel: &Panel, name: &str, script: Script) -> (String, TestAgent) {
+pub(crate) async fn cluster(panel: &Panel, name: &str, script: Script) -> (String, TestAgent) {
     let (id, token) = new_cluster(panel, name).await;
     let socket = dial(panel.address, &token).await.unwrap();
     (id, TestAgent::start(socket, &orchestrator(), script).await)
 }
 
 /// A node whose daemon is connected, with ports of its own.
-async fn node(panel: &Panel, name: &str, ports: &str, script: Script) -> (String, TestAgent) {
+pub(crate) async fn node(panel: &Panel, name: &str, ports: &str, script: Script) -> (String, TestAgent) {
     let made = panel.new_node(name).await;
     let id = made["id"].as_str().unwrap().to_owned();
     let body = json!({"node_id": id, "ip_address": "10.0.0.5", "ports": [ports]});
@@ -58,21 +58,21 @@ fn well() -> Script {
     Arc::new(|_| done())
 }
 
-fn on_cluster(egg: &str, cluster: &str) -> Value {
+pub(crate) fn on_cluster(egg: &str, cluster: &str) -> Value {
     json!({
         "name": "survival", "egg_id": egg, "cluster_id": cluster, "memory_limit": 512, "disk_limit": 1000,
         "cpu_limit": 1500, "environment": {"TOKEN": "t"},
     })
 }
 
-async fn server(panel: &Panel, body: &Value) -> String {
+pub(crate) async fn server(panel: &Panel, body: &Value) -> String {
     let made = panel.post(SERVERS, body).await.created();
     let id = made["id"].as_str().unwrap().to_owned();
     panel.until_status(&id, "offline").await;
     id
 }
 
-async fn allocations(panel: &Panel, cluster: &str) -> Vec<u64> {
+pub(crate) async fn allocations(panel: &Panel, cluster: &str) -> Vec<u64> {
     let page = panel.get(&format!("{ALLOCATIONS}?filter[cluster_id]={cluster}")).await.ok();
     page.as_array().unwrap().iter().map(|row| row["port"].as_u64().unwrap()).collect()
 }

@@ -117,6 +117,7 @@ async fn between_nodes_files_keep_their_owners_and_what_the_agents_say_is_the_do
                 fingerprint: "77".repeat(32),
                 owner: Some(Owner { uid: 1000, gid: 1000 }),
                 player_address: Some("192.0.2.9:25565".to_owned()),
+                holds_players: false,
             }))
         }
         Request::Transfer { action, .. } => Some(Outcome::Ok(well(action))),

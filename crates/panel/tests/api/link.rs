@@ -1,5 +1,6 @@
 //! How agents come in, who is kept out, and whose word about a server counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,7 +151,11 @@ async fn messages_that_are_too_large_or_not_understood_do_no_harm() {
     ] {
         agent.say_text(text);
     }
-    agent.say(Notice::Heartbeat { resources: Resources::default(), servers: Vec::new() });
+    agent.say(Notice::Heartbeat {
+        resources: Resources::default(),
+        servers: Vec::new(),
+        player_addresses: BTreeMap::new(),
+    });
     panel.until_node(&node, "online").await;
     agent.say_text(&" ".repeat(model::agent_api::MAX_MESSAGE_BYTES + 1));
     panel.until_node(&node, "offline").await;
@@ -187,8 +192,11 @@ async fn only_the_owners_word_at_the_current_epoch_counts() {
     panel.until_status(&witness, "running").await;
     panel.until_status(&others, "running").await;
     assert_eq!(status().await, "running");
-    let heartbeat =
-        Notice::Heartbeat { resources: Resources::default(), servers: vec![seen(&id, ServerStatus::Stopping, 1)] };
+    let heartbeat = Notice::Heartbeat {
+        resources: Resources::default(),
+        servers: vec![seen(&id, ServerStatus::Stopping, 1)],
+        player_addresses: BTreeMap::new(),
+    };
     owner.say(heartbeat);
     panel.until_status(&id, "stopping").await;
     // What a hello says counts as well: it may have changed while nobody listened.

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 #![allow(missing_docs, reason = "tests document themselves by their names")]
 
+mod admitting;
 mod agent;
 mod auth;
+mod cluster_addresses;
 mod clusters;
 mod eggs;
 mod harness;

@@ -27,6 +27,7 @@ pub(crate) fn well(action: &TransferAction) -> Reply {
             fingerprint: "00".repeat(32),
             owner: None,
             player_address: None,
+            holds_players: false,
         },
         TransferAction::TryDoor { .. } => Reply::Reached { rtt_us: 100, bandwidth: 1 << 30 },
         TransferAction::Precopy { .. } => Reply::Precopied { prediction: FreezePrediction::default() },

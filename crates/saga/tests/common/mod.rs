@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub death: Arc<Notify>,
     pub runs: Vec<(String, u32)>,
     pub cancel_at: Option<(u32, Cancel)>,
+    /// Whether that cancel was accepted.
+    pub accepted: Option<bool>,
 }
 
 #[derive(Clone)]
@@ -60,6 +62,7 @@ impl Shared {
             death: Arc::default(),
             runs: vec![],
             cancel_at: None,
+            accepted: None,
         })))
     }
 
@@ -71,7 +74,7 @@ impl Shared {
             if let Some((at, cancel)) = &world.cancel_at
                 && *at == world.passed
             {
-                cancel.request();
+                world.accepted = Some(cancel.request());
             }
             if world.fuel == Some(0) && !world.crashed {
                 world.crashed = true;

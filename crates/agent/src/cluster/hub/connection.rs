@@ -168,7 +168,7 @@ impl Hub {
                 }
                 line.answer(id, outcome);
             }
-            Ok(ToPanel::Notice(Notice::Heartbeat { servers, resources: _ })) => {
+            Ok(ToPanel::Notice(Notice::Heartbeat { servers, .. })) => {
                 self.observe(line, line.server(), &servers);
             }
             Ok(ToPanel::Notice(Notice::ServerChanged { server })) => self.observe(line, line.server(), &[server]),

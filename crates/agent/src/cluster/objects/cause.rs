@@ -80,11 +80,16 @@ fn claim_lost(claim: &PersistentVolumeClaim) -> Option<Verdict> {
     })
 }
 
-/// What no pod could be made for is on the Deployment.
-fn not_created(deployment: &Deployment) -> Option<Verdict> {
+/// Why the last attempt to make its pod was refused. It stands until the next one, which may be minutes away.
+pub(super) fn refusal(deployment: &Deployment) -> Option<String> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
     let failure = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
-    let said = failure.message.clone().unwrap_or_default();
+    Some(failure.message.clone().unwrap_or_default())
+}
+
+/// What no pod could be made for is on the Deployment.
+fn not_created(deployment: &Deployment) -> Option<Verdict> {
+    let said = refusal(deployment)?;
     let (code, cure) = forbidden(&said);
     let error = AgentError::new(code, format!("the cluster does not let its pod be made: {said}{cure}"));
     // The namespace is seconds old: its service account and the state of its quota are made by controllers.

@@ -57,6 +57,14 @@ pub(crate) enum ServiceType {
     LoadBalancer,
 }
 
+/// Whether players get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Players {
+    Admitted,
+    /// Their address is given out and leads nowhere.
+    Held,
+}
+
 /// How other agents reach a mover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataService {
@@ -128,4 +136,6 @@ pub(crate) struct KnownServer {
     pub(crate) asleep: bool,
     /// What a person should look at, a sentence each.
     pub(crate) attention: Vec<String>,
+    /// Where a load balancer lets players in.
+    pub(crate) player_address: Option<String>,
 }

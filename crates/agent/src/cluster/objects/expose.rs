@@ -1,14 +1,16 @@
 //! Ways in: for other agents while a transfer lasts, and for players where a load balancer decides which.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt;
 use kube::api::Api;
 use model::agent_api::{AgentError, ErrorCode};
 use model::{ServerId, TransferId};
+use serde_json::json;
 
-use super::config::DataService;
-use super::make::service;
-use super::names::{self, GAME};
+use super::config::{DataService, Players, Raise};
+use super::make::{Plan, service};
+use super::names::{self, GAME, HELD};
+use super::remove::not_here;
 use super::{Objects, api};
 
 impl Objects {
@@ -40,6 +42,16 @@ impl Objects {
         let patience = self.config.patience.gone;
         api::until_gone(&services, &names::data_service(transfer), patience).await?;
         api::until_gone(&self.inside::<ConfigMap>(server), &names::anchor(transfer), patience).await
+    }
+
+    /// The mark first: whoever raises the server between the two lets players in as well, and the repeat finishes the rest.
+    pub(super) async fn do_admit(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+        let server = raise.spec.id;
+        let claim = self.claim(server).await?.ok_or_else(|| not_here(server))?.name_any();
+        api::relabel(&self.inside::<PersistentVolumeClaim>(server), &claim, &json!({HELD: null})).await?;
+        let (welcomed, players) = (self.welcomed()?, Players::Admitted);
+        let plan = Plan { config: &self.config, welcomed: &welcomed, raise, transfer: None, claim: &claim, players };
+        self.raise_service(&plan).await
     }
 
     pub(super) async fn do_player_address(&self, server: ServerId) -> Result<Option<String>, AgentError> {
@@ -78,7 +90,9 @@ fn node_port(service: &Service) -> Option<i32> {
     service.spec.as_ref()?.ports.as_ref()?.first()?.node_port
 }
 
-fn balancer(service: &Service) -> Option<String> {
+/// What a load balancer has given the service.
+pub(super) fn balancer(service: &Service) -> Option<String> {
+    service.spec.as_ref().filter(|spec| spec.type_.as_deref() == Some("LoadBalancer"))?;
     let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?;
     ingress.ip.clone().or_else(|| ingress.hostname.clone())
 }

@@ -12,6 +12,7 @@ use model::{Epoch, ServerId};
 use super::api::Thing;
 use super::cause::{self, Seen, Verdict};
 use super::config::KnownServer;
+use super::expose::balancer;
 use super::names::{self, EPOCH, GAME, RETAINED, SERVED};
 use super::raise::{has_game, transfer_of};
 use super::retain::server_of;
@@ -71,7 +72,12 @@ fn known(server: ServerId, found: &Found) -> KnownServer {
         transfer: of_claim.or_else(|| seen.deployment.as_ref().and_then(transfer_of)),
         asleep: replicas(seen) == 0,
         attention: attention_of(found),
+        player_address: players(found).and_then(balancer),
     }
+}
+
+fn players(found: &Found) -> Option<&Service> {
+    found.services.iter().find(|service| service.name_any() == GAME)
 }
 
 fn replicas(seen: &Seen) -> i32 {
@@ -86,7 +92,7 @@ fn attention_of(found: &Found) -> Vec<String> {
         said.extend(attention::sentences("Deployment `game`", &deployment.metadata));
         said.extend(attention::scaled(&deployment.metadata).then(|| attention::scaled_sentence(replicas(seen))));
     }
-    for service in found.services.iter().filter(|service| service.name_any() == GAME) {
+    if let Some(service) = players(found) {
         said.extend(attention::sentences("Service `game`", &service.metadata));
     }
     if let Some(claim) = &seen.claim {
@@ -121,7 +127,7 @@ fn missing(found: &Found) -> Vec<String> {
         return said;
     };
     let served = deployment.annotations().get(SERVED).is_some_and(|value| value == "true");
-    if served && !found.services.iter().any(|service| service.name_any() == GAME) {
+    if served && players(found).is_none() {
         said.push(
             "Its Service `game` was deleted by hand: players cannot reach it; the next start makes it again."
                 .to_owned(),
@@ -173,6 +179,19 @@ mod tests {
         assert_eq!(known.epoch, Epoch(3));
         assert!(known.attention[0].contains("volume claim is gone"), "{known:?}");
         assert!(known.attention[1].contains("Service `game` was deleted"), "{known:?}");
+    }
+
+    #[test]
+    fn the_address_is_the_load_balancers_and_nobody_elses() {
+        let service = |kind: &str, name: &str| -> Service {
+            let status = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"type": kind}, "status": status}))
+                .unwrap()
+        };
+        let address = |services| known(ServerId::new(), &Found { services, ..Found::default() }).player_address;
+        assert_eq!(address(vec![service("LoadBalancer", "game")]).as_deref(), Some("192.0.2.7"));
+        assert_eq!(address(vec![service("NodePort", "game")]), None);
+        assert_eq!(address(vec![service("LoadBalancer", "data-1")]), None);
     }
 
     #[test]

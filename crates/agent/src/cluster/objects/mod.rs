@@ -8,7 +8,7 @@
 //! ```text
 //! Namespace bp-<server>
 //! ├ Deployment game           1 replica (0: asleep), Recreate; its pod is drawn in make::pod
-//! ├ Service game              players
+//! ├ Service game              players; leads nowhere while they are held
 //! ├ Secret mover              what the mover shows the hub
 //! ├ PersistentVolumeClaim data-<suffix>       in use, or retained: …/retained=<transfer>, …/expires
 //! ├ Pod install, Secret install               while an installation script runs
@@ -180,6 +180,11 @@ impl Objects {
     /// Closes it.
     pub(crate) async fn conceal_data(&self, server: ServerId, transfer: TransferId) -> Result<(), AgentError> {
         self.do_conceal_data(server, transfer).await
+    }
+
+    /// Lets players in who were held: from a raise for a transfer on until this its Service leads nowhere.
+    pub(crate) async fn admit(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+        self.do_admit(raise).await
     }
 
     /// Where a load balancer lets players in; none where they use NodePorts, or as long as it has not said.

@@ -17,6 +17,8 @@ pub(crate) const SERVER: &str = "badgerpanel.io/server";
 pub(crate) const EPOCH: &str = "badgerpanel.io/epoch";
 /// Which transfer brought it; goes when the transfer has brought it for good.
 pub(crate) const TRANSFER: &str = "badgerpanel.io/transfer";
+/// On a volume in use: players are not let in yet. It outlives the transfer's label, which ends with the start.
+pub(crate) const HELD: &str = "badgerpanel.io/held";
 /// On a volume: which transfer left it behind.
 pub(crate) const RETAINED: &str = "badgerpanel.io/retained";
 /// When a retained volume may be destroyed.
@@ -80,6 +82,8 @@ pub(crate) fn pods_of(server: ServerId) -> String {
 }
 
 pub(crate) const SERVER_ROLE: &str = "server";
+/// What no pod is for: a Service that selects it has its address and its ports, and leads nowhere.
+pub(crate) const HELD_ROLE: &str = "held";
 
 /// Selects everything of ours.
 pub(crate) fn ours() -> String {

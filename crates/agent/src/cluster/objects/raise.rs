@@ -1,5 +1,7 @@
 //! A server is raised: what is missing of it is made, and then it is waited for.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -11,10 +13,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::cause::{self, Seen, Verdict};
-use super::config::{Raise, Welcomed};
+use super::config::{Players, Raise, Welcomed};
 use super::make::{self, Plan, service};
-use super::names::{self, EPOCH, GAME, MADE_FROM, RETAINED, SPEC, TRANSFER};
+use super::names::{self, EPOCH, GAME, HELD, MADE_FROM, RETAINED, SPEC, TRANSFER};
 use super::{Objects, api, attention, quantity, storage};
+
+/// For controllers to see that there is no pod to make; they may have much to do.
+const FORGETS: Duration = Duration::from_secs(30);
 
 /// What is there of a server already.
 pub(super) struct Standing {
@@ -53,18 +58,17 @@ impl Objects {
     pub(super) async fn do_raise(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
         let welcomed = self.welcomed()?;
         let server = raise.spec.id;
-        let standing = self.standing(server).await?;
+        let mut standing = self.standing(server).await?;
         let transfer = admit(raise, &standing)?;
         let class = self.storage_class().await?;
         let name = standing.claim.as_ref().map_or_else(|| names::claim(server, transfer), ResourceExt::name_any);
-        let plan = Plan { config: &self.config, welcomed: &welcomed, raise, transfer, claim: &name };
+        let players = players(transfer, &standing);
+        let plan = Plan { config: &self.config, welcomed: &welcomed, raise, transfer, claim: &name, players };
         self.raise_namespace(&plan, &standing).await?;
         self.raise_claim(&plan, &standing, &class).await?;
         api::apply::<Secret>(&self.inside(server), &make::secret(&plan)).await?;
-        match service::players(&plan) {
-            Some(players) => drop(api::apply::<Service>(&self.inside(server), &players).await?),
-            None => api::delete(&self.inside::<Service>(server), GAME).await?,
-        }
+        self.raise_service(&plan).await?;
+        self.forget_refusal(server, &mut standing.deployment).await?;
         self.raise_deployment(&plan, &standing).await?;
         self.until_up(raise).await?;
         self.set_epoch_of_pods(server, raise.epoch).await
@@ -141,6 +145,14 @@ impl Objects {
         Ok(claims.pop())
     }
 
+    pub(super) async fn raise_service(&self, plan: &Plan<'_>) -> Result<(), AgentError> {
+        let services = self.inside::<Service>(plan.raise.spec.id);
+        match service::players(plan) {
+            Some(players) => api::apply(&services, &players).await.map(drop),
+            None => api::delete(&services, GAME).await,
+        }
+    }
+
     async fn raise_namespace(&self, plan: &Plan<'_>, standing: &Standing) -> Result<(), AgentError> {
         let transfer = standing.namespace.as_ref().map_or(plan.transfer, transfer_of);
         api::apply(&self.namespaces(), &make::namespace(plan, transfer)).await.map(drop)
@@ -153,7 +165,8 @@ impl Objects {
         let Some(claim) = &standing.claim else {
             return api::apply(&claims, &make::claim(plan, wanted_mb)).await.map(drop);
         };
-        let labels = json!({EPOCH: plan.raise.epoch.0.to_string()});
+        let held = (plan.players == Players::Held).then_some(make::HELD_YES);
+        let labels = json!({EPOCH: plan.raise.epoch.0.to_string(), HELD: held});
         let annotations = json!({SPEC: make::remembered(plan.raise.spec)});
         let meta = json!({"metadata": {"labels": labels, "annotations": annotations}});
         api::merge(&claims, plan.claim, &meta).await?;
@@ -173,6 +186,25 @@ impl Objects {
             return api::merge(&deployments, GAME, &json!({"metadata": meta})).await.map(drop);
         }
         api::apply(&deployments, &make::deployment(plan)).await.map(drop)
+    }
+
+    /// A controller that was refused a pod waits longer each time before it tries again, minutes in the end, and its reason
+    /// stands until then, cured or not. With no pod to make it forgets both; then it is asked anew.
+    async fn forget_refusal(&self, server: ServerId, deployment: &mut Option<Deployment>) -> Result<(), AgentError> {
+        let (deployments, pods) = (self.inside::<Deployment>(server), self.inside::<Pod>(server));
+        let refused = |seen: &Option<Deployment>| seen.as_ref().is_some_and(|it| cause::refusal(it).is_some());
+        if !refused(deployment) || !api::list(&pods, &names::pods_of(server)).await?.is_empty() {
+            return Ok(());
+        }
+        api::merge(&deployments, GAME, &json!({"spec": {"replicas": 0}})).await?;
+        let deadline = Instant::now() + FORGETS;
+        loop {
+            *deployment = api::get(&deployments, GAME).await?;
+            if !refused(deployment) || Instant::now() >= deadline {
+                return Ok(());
+            }
+            sleep(api::LOOK).await;
+        }
     }
 
     async fn until_up(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
@@ -252,6 +284,12 @@ fn admit(raise: &Raise<'_>, standing: &Standing) -> Result<Option<TransferId>, A
             Err(AgentError::new(ErrorCode::Conflict, "this server is in this cluster already, and no transfer's"))
         }
     }
+}
+
+/// What a transfer brings is shut until somebody opens it; that it was started, and so adopted, opens nothing.
+fn players(transfer: Option<TransferId>, standing: &Standing) -> Players {
+    let held = standing.claim.as_ref().is_some_and(|claim| claim.labels().contains_key(HELD));
+    if held || transfer.is_some() { Players::Held } else { Players::Admitted }
 }
 
 /// Whether what is applied already is what is asked for, or more, and nobody changed it by hand.

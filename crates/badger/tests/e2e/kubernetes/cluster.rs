@@ -80,13 +80,18 @@ impl Cluster {
             // It may have gone meanwhile.
             self.kubectl.run(&["patch", kind, name, "--namespace", &namespace, "--type=merge", "-p", lift]);
         }
-        self.delete(&["namespace", &namespace]);
+        // Its ports at once; the rest goes while the next test begins, whose server is another.
+        self.delete(&["services", "--all", "--namespace", &namespace]);
+        self.delete(&["namespace", &namespace, "--wait=false"]);
     }
 
     /// What a run left that was killed.
     fn forget_all(&self) {
         for namespace in self.kubectl.list(&["namespaces", "--selector", "badgerpanel.io/server"]) {
-            self.forget(namespace["metadata"]["labels"]["badgerpanel.io/server"].as_str().unwrap());
+            // Others have servers beside ours, in namespaces of another prefix.
+            if let Some(server) = namespace["metadata"]["name"].as_str().unwrap().strip_prefix("bp-") {
+                self.forget(server);
+            }
         }
     }
 

@@ -315,7 +315,7 @@ impl Fleet {
             let label = |name: &str| object["metadata"]["labels"][format!("badgerpanel.io/{name}")].is_string();
             let kept = matches!(object["kind"].as_str(), Some("Namespace" | "PersistentVolume"))
                 || (object["kind"] == "PersistentVolumeClaim" && label("retained"));
-            label("transfer") || object["kind"] == "ConfigMap" || (owner != Place::Cluster(n) && !kept)
+            label("transfer") || label("held") || object["kind"] == "ConfigMap" || (owner != Place::Cluster(n) && !kept)
         };
         let mut left = Vec::new();
         let clean = within(SLOW, || {

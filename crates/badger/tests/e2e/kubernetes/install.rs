@@ -101,8 +101,14 @@ fn as_orchestrator(kubectl: &Kubectl, args: &[&str], input: &str) -> Result<Stri
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_an_orchestrator_writes_only_in_namespaces_that_it_made() {
+fn kubernetes_an_orchestrator_is_restricted_writes_only_where_it_made_the_namespace_and_is_installed_again_as_itself() {
     let fleet = Fleet::new();
+    runs_restricted(&fleet);
+    writes_only_in_namespaces_that_it_made(&fleet);
+    keeps_its_identity_when_it_is_installed_again(&fleet);
+}
+
+fn writes_only_in_namespaces_that_it_made(fleet: &Fleet) {
     for cluster in &fleet.clusters {
         let kubectl = &cluster.kubectl;
         let apply = ["apply", "--server-side", "--field-manager=badger-orchestrator", "-f", "-"];
@@ -140,10 +146,7 @@ fn kubernetes_an_orchestrator_writes_only_in_namespaces_that_it_made() {
     }
 }
 
-#[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_installing_again_keeps_the_identity_and_a_token_works_once() {
-    let fleet = Fleet::new();
+fn keeps_its_identity_when_it_is_installed_again(fleet: &Fleet) {
     let cluster = &fleet.clusters[0];
     let identity = || {
         let secret = cluster.kubectl.json(&["get", "secret", "badger-orchestrator", "--namespace", SYSTEM]);
@@ -160,10 +163,7 @@ fn kubernetes_installing_again_keeps_the_identity_and_a_token_works_once() {
     assert_eq!(clusters.as_array().unwrap().len(), 2, "no second cluster came of it: {clusters}");
 }
 
-#[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_orchestrators_run_restricted() {
-    let fleet = Fleet::new();
+fn runs_restricted(fleet: &Fleet) {
     for cluster in &fleet.clusters {
         let label = "pod-security.kubernetes.io/enforce=restricted";
         let answer = cluster.kubectl.ok(&["label", "--dry-run=server", "--overwrite", "namespace", SYSTEM, label]);

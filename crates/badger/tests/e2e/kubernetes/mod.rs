@@ -4,6 +4,7 @@
 //! ignored. They take turns: a cluster has one orchestrator, and each test brings its own panel.
 
 mod aborts;
+mod admit;
 mod cluster;
 mod directions;
 mod faults;

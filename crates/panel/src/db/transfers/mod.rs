@@ -225,6 +225,12 @@ pub async fn transfer_cancel(conn: &mut Conn, id: TransferId) -> Result<(), DbEr
     exactly_one(&sqlx::query(sql).bind(id.to_string()).execute(conn).await?)
 }
 
+/// The same where it is honoured already, and the transfer may have come to its end by that.
+pub async fn transfer_cancelled(conn: &mut Conn, id: TransferId) -> Result<(), DbError> {
+    let sql = "UPDATE transfers SET cancel_requested = 1 WHERE id = $1";
+    exactly_one(&sqlx::query(sql).bind(id.to_string()).execute(conn).await?)
+}
+
 /// Enters a stage. Entering it again changes nothing; answers whether it is new.
 pub async fn stage_enter(tx: &mut Conn, id: TransferId, stage: Stage, now: Timestamp) -> Result<bool, DbError> {
     let name = to_word("transfer_stages.name", &stage)?;

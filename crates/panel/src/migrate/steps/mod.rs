@@ -3,8 +3,9 @@
 //! Read aloud: lock the server and keep room for it on the target. Get everything ready there that could be missing.
 //! Copy while it runs. Stop it, send the rest, see that both sides hold the same. Forbid the source to start it, write
 //! down that the target owns it, start it there and see that it is well. — From here on players may have changed it:
-//! nothing goes back. Look once more at what the source holds, keep that for a while, let go.
+//! nothing goes back. Let players in, look once more at what the source holds, keep that for a while, let go.
 
+mod admit;
 mod copy;
 mod freeze;
 mod ladder;
@@ -22,7 +23,7 @@ use saga::{Executor, Step};
 use super::Move;
 pub(in crate::migrate) use ladder::Way;
 
-/// The first step past the pivot: `audit`.
+/// The first step past the pivot: `admit_players`.
 const PIVOT: usize = 10;
 
 /// The saga of one migration.
@@ -49,6 +50,8 @@ pub(crate) fn executor() -> Executor<Move> {
         // The last thing that can go wrong without a loss. Behind it players may have built on the target.
         Box::new(start::CheckHealth),
         // --- pivot: from here on only forward ---
+        // Not a moment later than it can be: players wait. Not a step earlier: what they do now is not taken back.
+        Box::new(admit::AdmitPlayers),
         // Did anything write to the source's files after they were copied? Now, because it takes as long as reading
         // them, and nobody waits any more.
         Box::new(retire::Audit),
@@ -67,7 +70,7 @@ mod tests {
         let executor = executor();
         let plan = executor.plan();
         assert_eq!(plan.name(PIVOT - 1), "check_health");
-        assert_eq!(plan.name(PIVOT), "audit");
+        assert_eq!(plan.name(PIVOT), "admit_players");
         assert!(!plan.is_before_pivot(PIVOT));
     }
 }

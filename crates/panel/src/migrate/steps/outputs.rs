@@ -23,6 +23,9 @@ pub(crate) struct Prepared {
     /// The way that was found; none in logs of earlier releases, which knew one only.
     #[serde(default)]
     pub(super) way: Option<Way>,
+    /// Whether players cannot reach the target before they are let in.
+    #[serde(default)]
+    pub(super) holds_players: bool,
 }
 
 impl Prepared {
@@ -85,6 +88,7 @@ mod tests {
         let way = prepared.way();
         assert_eq!((way.kind, way.address.as_deref()), (PathKind::Direct, Some("10.0.0.1:8443")));
         assert_eq!(prepared.goal.owner, None);
+        assert!(!prepared.holds_players);
         let old = serde_json::json!({"predicted_freeze_ms": 1, "rounds": 2, "bytes_live": 3});
         let precopied: Precopied = serde_json::from_value(old).expect("it reads");
         assert_eq!((precopied.prediction.rounds, precopied.way), (2, None));

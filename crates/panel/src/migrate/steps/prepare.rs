@@ -1,5 +1,7 @@
 //! `prepare_target`: whatever can fail for want of something fails here, while the game runs.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use model::ServerSpec;
 use model::agent_api::{Reply, TransferAction};
@@ -9,7 +11,7 @@ use serde_json::Value;
 use super::ladder::{Goal, final_word};
 use super::outputs::{Prepared, to_output};
 use crate::db::transfers::{Owed, owed_insert};
-use crate::db::{DbError, allocations, servers};
+use crate::db::{DbError, allocations, on_demand, servers};
 use crate::egg;
 use crate::migrate::Move;
 use crate::migrate::ask::{AGENT_LOST, AGENT_OFFLINE, unexpected};
@@ -30,23 +32,29 @@ impl Step<Move> for PrepareTarget {
     }
 
     async fn run(&self, it: &Move, call: &Call<'_>) -> Result<Value, Failure> {
-        let spec = it.load_spec().await.map_err(db_failure)?;
         let patience = it.patient().within(it.pace.prepare);
         let measured = it.ask(call, self.name(), it.source(), TransferAction::Measure, patience).await?;
         let Reply::Measured { bytes, files, running, answers_tcp, fingerprint: source_fingerprint } = measured else {
             return Err(unexpected(&measured));
         };
-        let stop_patience_s = spec.stop_patience_s;
-        let prepare = TransferAction::PrepareTarget {
-            spec: Box::new(spec),
-            epoch: it.epoch_there(),
-            source_fingerprint,
-            ticket: it.permits.ticket(it.transfer.id),
-            bytes,
-            files,
+        let mut tried = BTreeSet::new();
+        let (ready, stop_patience_s) = loop {
+            let spec = it.load_spec().await.map_err(db_failure)?;
+            let stop_patience_s = spec.stop_patience_s;
+            let prepare = TransferAction::PrepareTarget {
+                spec: Box::new(spec),
+                epoch: it.epoch_there(),
+                source_fingerprint: source_fingerprint.clone(),
+                ticket: it.permits.ticket(it.transfer.id),
+                bytes,
+                files,
+            };
+            match it.ask(call, self.name(), it.target(), prepare, patience).await {
+                Err(failure) if it.takes_another_port(&failure, &mut tried).await.map_err(db_failure)? => {}
+                asked => break (asked?, stop_patience_s),
+            }
         };
-        let ready = it.ask(call, self.name(), it.target(), prepare, patience).await?;
-        let Reply::TargetReady { address, fingerprint, owner, player_address } = ready else {
+        let Reply::TargetReady { address, fingerprint, owner, player_address, holds_players } = ready else {
             return Err(unexpected(&ready));
         };
         if let Some(address) = player_address {
@@ -55,7 +63,7 @@ impl Step<Move> for PrepareTarget {
         let goal = Goal { address, fingerprint, owner: owner.filter(|_| it.changes_owners()) };
         // Before anything is stopped: a copy that cannot get there is better known now.
         let way = it.walk(call, self.name(), &goal, it.patient(), None).await.map_err(final_word)?;
-        to_output(&Prepared { running, answers_tcp, goal, stop_patience_s, way: Some(way) })
+        to_output(&Prepared { running, answers_tcp, goal, stop_patience_s, way: Some(way), holds_players })
     }
 
     /// The source runs again by now and nobody waits for this: a target that does not come back is tidied up later.
@@ -99,6 +107,24 @@ impl Move {
             addresses.push(allocations::allocation_get(&mut conn, id).await?);
         }
         egg::load_spec(&mut conn, &server, &addresses).await
+    }
+
+    /// Somebody who is not ours has the port in the target's cluster, which is known by trying only. Nothing was recorded
+    /// under the key of that try, so it can be asked again.
+    async fn takes_another_port(&self, failure: &Failure, tried: &mut BTreeSet<u16>) -> Result<bool, DbError> {
+        let Some(id) = self.transfer.target_allocation_id else { return Ok(false) };
+        if failure.cause().code != "port_taken" {
+            return Ok(false);
+        }
+        let mut tx = self.db.begin().await?;
+        let had = allocations::allocation_get(&mut tx, id).await?.port;
+        if !tried.insert(had) || tried.len() > on_demand::PORTS_TRIED {
+            return Ok(false);
+        }
+        let Some(moved) = on_demand::port_move(&mut tx, id, tried).await? else { return Ok(false) };
+        tx.commit().await?;
+        tracing::info!(transfer = %self.transfer.id, taken = had, port = moved.port, "another port is tried");
+        Ok(true)
     }
 
     /// Between nodes the numbers of owners are kept: what a game made as its user is that user's there, too. A pod has

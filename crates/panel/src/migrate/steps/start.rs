@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use model::StartAfter;
 use model::agent_api::{Reply, TransferAction};
-use saga::{Call, Cause, Failure, Retries, Step};
+use saga::{Call, Cause, Failure, Log, Retries, Step};
 use serde_json::Value;
 
+use super::admit;
 use super::freeze::FROZEN;
 use super::outputs::{Prepared, Started, Stopped, output_of, to_output};
 use crate::db::{DbError, servers, transfers};
@@ -20,6 +21,11 @@ pub(super) struct StartTarget;
 impl Step<Move> for StartTarget {
     fn name(&self) -> &'static str {
         "start_target"
+    }
+
+    /// Players may be on the target at once, unless it holds them; what they do there is not given up for a change of mind.
+    fn takes_cancel(&self, log: &Log) -> bool {
+        admit::are_held(log)
     }
 
     fn retries(&self) -> Retries {
@@ -96,6 +102,10 @@ pub(super) struct CheckHealth;
 impl Step<Move> for CheckHealth {
     fn name(&self) -> &'static str {
         "check_health"
+    }
+
+    fn takes_cancel(&self, log: &Log) -> bool {
+        admit::are_held(log)
     }
 
     fn retries(&self) -> Retries {

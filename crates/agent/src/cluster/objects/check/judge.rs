@@ -105,7 +105,9 @@ pub(super) fn node_ports(spec: &ServerSpec, (first, last): (u16, u16), all: &[Se
         } else if let Some(other) = all.iter().find(|service| has(service, port) && !is_its(service, spec)) {
             let who = format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any());
             let message = format!("port {port} is taken by the service {who}");
-            found.push(error("ports", message, "choose another allocation, or remove that service"));
+            let remedy =
+                "another port is taken by itself; if this one was asked for, choose another or remove that service";
+            found.push(warning("ports", message, remedy));
         }
     }
     if found.is_empty() && !spec.allocations.is_empty() {

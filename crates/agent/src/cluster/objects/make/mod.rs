@@ -13,8 +13,11 @@ use std::collections::BTreeMap;
 use model::{ServerId, ServerSpec, TransferId};
 use serde_json::{Value, json};
 
-use super::config::{ObjectsConfig, Raise, Welcomed};
-use super::names::{self, GAME, MADE_FROM, ROLE, SERVER, SERVER_ROLE, SPEC};
+use super::config::{ObjectsConfig, Players, Raise, Welcomed};
+use super::names::{self, GAME, HELD, MADE_FROM, ROLE, SERVER, SERVER_ROLE, SPEC};
+
+/// A label has to have a value.
+pub(super) const HELD_YES: &str = "yes";
 
 /// What everything of one raise is made from.
 #[derive(Clone, Copy)]
@@ -26,6 +29,7 @@ pub(super) struct Plan<'a> {
     pub(super) transfer: Option<TransferId>,
     /// Name of the volume's claim.
     pub(super) claim: &'a str,
+    pub(super) players: Players,
 }
 
 pub(super) fn space_of(config: &ObjectsConfig, server: ServerId) -> String {
@@ -71,6 +75,9 @@ pub(super) fn claim(plan: &Plan<'_>, size_mb: u64) -> Value {
     let mut metadata = meta(plan, plan.claim);
     metadata["annotations"] = json!({SPEC: remembered(plan.raise.spec)});
     metadata["finalizers"] = json!([names::FILES]);
+    if plan.players == Players::Held {
+        metadata["labels"][HELD] = json!(HELD_YES);
+    }
     json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
 }
 

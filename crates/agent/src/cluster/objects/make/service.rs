@@ -4,12 +4,13 @@ use model::{ServerId, TransferId};
 use serde_json::{Value, json};
 
 use super::{Plan, meta, space_of};
-use crate::cluster::objects::config::{ObjectsConfig, ServiceType};
-use crate::cluster::objects::names::{self, DATA_PORT, FINALIZER, GAME, ROLE, SERVER, SERVER_ROLE};
+use crate::cluster::objects::config::{ObjectsConfig, Players, ServiceType};
+use crate::cluster::objects::names::{self, DATA_PORT, FINALIZER, GAME, HELD_ROLE, ROLE, SERVER, SERVER_ROLE};
 
 /// The players' service; none for a server without an allocation.
 ///
-/// Players are let in whatever the pod says of its readiness: a mover that is restarted is no reason to cut them off.
+/// Players are let in whatever the pod says of its readiness: a mover that is restarted is no reason to cut them off. While
+/// they are held it has all that it will have, but selects what no pod is.
 pub(in crate::cluster::objects) fn players(plan: &Plan<'_>) -> Option<Value> {
     let spec = plan.raise.spec;
     let node_ports = plan.config.service_type == ServiceType::NodePort;
@@ -33,7 +34,7 @@ pub(in crate::cluster::objects) fn players(plan: &Plan<'_>) -> Option<Value> {
             "metadata": metadata,
             "spec": {
                 "type": if node_ports { "NodePort" } else { "LoadBalancer" },
-                "selector": selector(spec.id),
+                "selector": selector(spec.id, if plan.players == Players::Held { HELD_ROLE } else { SERVER_ROLE }),
                 "publishNotReadyAddresses": true,
                 "ports": ports,
             },
@@ -76,7 +77,7 @@ pub(in crate::cluster::objects) fn data(
         },
         "spec": {
             "type": "NodePort",
-            "selector": selector(server),
+            "selector": selector(server, SERVER_ROLE),
             "publishNotReadyAddresses": true,
             "ports": [{"name": "data", "port": DATA_PORT, "targetPort": DATA_PORT, "protocol": "TCP"}],
         },
@@ -89,6 +90,6 @@ fn of_transfer(server: ServerId, transfer: TransferId) -> names::Labels {
     labels
 }
 
-fn selector(server: ServerId) -> Value {
-    json!({SERVER: server.to_string(), ROLE: SERVER_ROLE})
+fn selector(server: ServerId, role: &str) -> Value {
+    json!({SERVER: server.to_string(), ROLE: role})
 }

@@ -55,7 +55,14 @@ fn made(change: impl FnOnce(&mut ObjectsConfig, &mut ServerSpec), build: impl Fn
     change(&mut config, &mut spec);
     let welcomed = config.welcome.borrow().clone().unwrap();
     let raise = Raise { spec: &spec, epoch: Epoch(7), transfer: None, bytes: 0, mover_only: false, token: "bearer" };
-    build(&Plan { config: &config, welcomed: &welcomed, raise: &raise, transfer: None, claim: "data-1" })
+    build(&Plan {
+        config: &config,
+        welcomed: &welcomed,
+        raise: &raise,
+        transfer: None,
+        claim: "data-1",
+        players: Players::Admitted,
+    })
 }
 
 fn whole(build: impl FnOnce(&Plan<'_>) -> Value) -> Value {
@@ -165,7 +172,14 @@ fn a_server_that_is_only_read_has_no_game() {
     let (config, spec) = (config(), spec());
     let welcomed = config.welcome.borrow().clone().unwrap();
     let raise = Raise { spec: &spec, epoch: Epoch(1), transfer: None, bytes: 0, mover_only: true, token: "t" };
-    let plan = Plan { config: &config, welcomed: &welcomed, raise: &raise, transfer: None, claim: "data-1" };
+    let plan = Plan {
+        config: &config,
+        welcomed: &welcomed,
+        raise: &raise,
+        transfer: None,
+        claim: "data-1",
+        players: Players::Admitted,
+    };
     assert_eq!(deployment(&plan)["spec"]["template"]["spec"]["containers"].as_array().unwrap().len(), 1);
 }
 
@@ -179,6 +193,21 @@ fn players_get_in_by_tcp_and_udp_on_the_port_of_the_allocation() {
         made(|config, _| config.service_type = ServiceType::LoadBalancer, |plan| service::players(plan).unwrap());
     assert_eq!(balanced["spec"]["type"], "LoadBalancer");
     assert_eq!(balanced["spec"]["ports"][0].get("nodePort"), None);
+}
+
+#[test]
+fn while_players_are_held_their_service_has_its_ports_and_selects_no_pod() {
+    let (open, held) = (whole(|plan| service::players(plan).unwrap()), |plan: &Plan<'_>| {
+        service::players(&Plan { players: Players::Held, ..*plan }).unwrap()
+    });
+    let held = whole(held);
+    assert_eq!(held["spec"]["ports"], open["spec"]["ports"]);
+    let pod = &whole(deployment)["spec"]["template"]["metadata"]["labels"];
+    let selects = |service: &Value| service["spec"]["selector"][ROLE] == pod[ROLE];
+    assert!(selects(&open) && !selects(&held));
+    let kept = |players| whole(|plan| claim(&Plan { players, ..*plan }, 1024))["metadata"]["labels"].clone();
+    assert!(kept(Players::Held)[names::HELD].is_string(), "an orchestrator that comes back knows");
+    assert!(kept(Players::Admitted).get(names::HELD).is_none());
 }
 
 #[test]

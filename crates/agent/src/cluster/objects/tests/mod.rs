@@ -56,6 +56,8 @@ impl Stage {
         let welcomed = Welcomed { agent_id: NodeId::new(), permit_key: Signer::new().public() };
         config.welcome = watch::channel(Some(welcomed)).1;
         config.image = env("BADGER_TEST_BADGER_IMAGE");
+        // Orchestrators of other tests may be in the same cluster and tidy up what is named like theirs.
+        config.namespace_prefix = "bpc-".to_owned();
         // Nobody listens there: a mover whose orchestrator is away runs and waits.
         config.hub_address = "127.0.0.1:9".to_owned();
         config.patience = Patience { raise: WITHIN, doubt: Duration::from_secs(4), gone: WITHIN, install: WITHIN };

@@ -3,6 +3,8 @@
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
 use model::agent_api::{CheckLevel, ErrorCode};
 use serde_json::{Value, json};
 
@@ -16,8 +18,12 @@ async fn refusal(stage: &Stage) -> AgentError {
 }
 
 async fn first_error(stage: &Stage, code: &str) -> String {
+    first(stage, code, CheckLevel::Error).await
+}
+
+async fn first(stage: &Stage, code: &str, level: CheckLevel) -> String {
     let checks = stage.objects.check(&stage.spec, 1 << 20, 10).await;
-    let found = checks.iter().find(|check| check.code == code && check.level == CheckLevel::Error);
+    let found = checks.iter().find(|check| check.code == code && check.level == level);
     found.unwrap_or_else(|| panic!("{checks:?}")).message.clone()
 }
 
@@ -155,6 +161,31 @@ async fn kubernetes_objects_that_a_policy_refuses_say_what_it_said() {
     leave_only_the_namespace(&stage).await;
 }
 
+/// The cluster's own word, asked as its admin: may a pod like the server's be made now?
+async fn lets_pods_be_made(stage: &Stage) -> bool {
+    let deployment = api::get::<Deployment>(&stage.api(), names::GAME).await.unwrap().unwrap();
+    let spec = deployment.spec.unwrap().template.spec;
+    let pod =
+        Pod { metadata: ObjectMeta { name: Some("like-it".to_owned()), ..ObjectMeta::default() }, spec, status: None };
+    stage.api::<Pod>().create(&PostParams { dry_run: true, field_manager: None }, &pod).await.is_ok()
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_are_made_at_once_when_their_quota_was_lifted() {
+    let stage = Stage::new().await;
+    with_quota(&stage, &json!({"pods": "0"})).await;
+    let error = stage.raise(None).await.unwrap_err();
+    assert!(error.message.contains("exceeded quota: small"), "{error}");
+    let error = stage.raise(None).await.unwrap_err();
+    assert!(error.message.contains("exceeded quota: small"), "asked anew, and refused anew: {error}");
+    stage.kubectl(&["delete", "quota", "small"]);
+    until("the end of the quota", || lets_pods_be_made(&stage)).await;
+    stage.raise(None).await.unwrap();
+    assert_eq!(stage.known().await.unwrap().attention, Vec::<String>::new(), "nor is the old reason told any more");
+    stage.leave_nothing().await;
+}
+
 #[tokio::test]
 #[ignore = "needs clusters: make test-kubernetes"]
 async fn kubernetes_objects_without_their_image_say_which() {
@@ -208,7 +239,7 @@ async fn kubernetes_objects_whose_port_is_taken_say_whose_it_is() {
     second.spec.allocations[0].port = first.spec.allocations[0].port;
     let error = refusal(&second).await;
     assert_eq!(error.code, ErrorCode::PortTaken);
-    let taken = first_error(&second, "cluster_ports").await;
+    let taken = self::first(&second, "cluster_ports", CheckLevel::Warning).await;
     assert!(taken.contains(&first.objects.space(first.server())), "{taken}");
     second.spec.allocations[0].port = 25565;
     let error = refusal(&second).await;

@@ -1,7 +1,8 @@
 //! What a server that runs is made of, and how it is reached.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{ListParams, Patch, PatchParams};
 use model::InstallScript;
 use model::agent_api::CheckLevel;
 use serde_json::json;
@@ -59,6 +60,46 @@ async fn kubernetes_objects_rest_and_wake_with_their_volume() {
     stage.leave_nothing().await;
 }
 
+/// To whom the players' Service leads: addresses of pods.
+async fn led_to(stage: &Stage) -> Vec<String> {
+    let slices = stage.api::<EndpointSlice>();
+    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={}", names::GAME));
+    let all = slices.list(&of_service).await.unwrap();
+    all.items.into_iter().flat_map(|slice| slice.endpoints).flat_map(|endpoint| endpoint.addresses).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs clusters: make test-kubernetes"]
+async fn kubernetes_objects_let_nobody_in_before_they_are_told_to() {
+    let stage = Stage::new().await;
+    let transfer = TransferId::new();
+    stage.raise(Some(transfer)).await.unwrap();
+    let service: Service = api::get(&stage.api(), names::GAME).await.unwrap().unwrap();
+    let port = service.spec.unwrap().ports.unwrap()[0].node_port;
+    assert_eq!(port, Some(i32::from(stage.spec.allocations[0].port)), "the port is taken already");
+    // The controller of endpoints has seen the Service: a slice is there, and nothing in it.
+    let slices = stage.api::<EndpointSlice>();
+    until("the slice of the Service", || async {
+        !slices.list(&ListParams::default()).await.unwrap().items.is_empty()
+    })
+    .await;
+    stage.objects.adopt(stage.server(), transfer, Epoch(4)).await.unwrap();
+    stage.raise(None).await.unwrap();
+    assert_eq!(led_to(&stage).await, Vec::<String>::new(), "neither its start nor another raise opens it");
+
+    let recalled = stage.objects.recall(stage.server()).await.unwrap().unwrap();
+    let raise = Raise { spec: &recalled, ..stage.asked(None) };
+    stage.objects.admit(&raise).await.unwrap();
+    stage.objects.admit(&raise).await.unwrap();
+    until("the way to its pod", || async { led_to(&stage).await.len() == 1 }).await;
+    stage.objects.rest(stage.server()).await.unwrap();
+    stage.raise(None).await.unwrap();
+    until("the way to its next pod", || async { led_to(&stage).await.len() == 1 }).await;
+    let claim = stage.objects.claim(stage.server()).await.unwrap().unwrap();
+    assert!(!claim.labels().contains_key(names::HELD));
+    stage.leave_nothing().await;
+}
+
 #[tokio::test]
 #[ignore = "needs clusters: make test-kubernetes"]
 async fn kubernetes_objects_open_a_way_for_data_that_hangs_on_its_anchor() {
@@ -96,6 +137,7 @@ async fn kubernetes_objects_say_where_a_load_balancer_lets_players_in() {
     let services = stage.api::<Service>();
     services.patch_status(names::GAME, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
     assert_eq!(stage.objects.player_address(stage.server()).await.unwrap().as_deref(), Some("192.0.2.7"));
+    assert_eq!(stage.known().await.unwrap().player_address.as_deref(), Some("192.0.2.7"));
     stage.leave_nothing().await;
 }
 
