@@ -288,14 +288,17 @@ impl Orchestrator {
         Ok(Reply::TargetReady { address, fingerprint, owner, player_address, holds_players })
     }
 
-    /// It was adopted when it was started: whatever is asked of it from here on is the server's.
+    /// Adopted first, if that was left for later when it was started: whatever a transfer holds is shut.
     async fn admit(&self, step: &Step) -> Result<Reply, AgentError> {
         let server = step.server;
         let known = self.known(server).await?.ok_or_else(|| not_here(server))?;
         let spec = self.objects.recall(server).await?.ok_or_else(|| not_here(server))?;
         let token = self.hub.bearers.bearer(server);
-        let (epoch, mover_only) = (known.epoch, known.asleep);
-        let raise = Raise { spec: &spec, epoch, transfer: known.transfer, bytes: 0, mover_only, token: &token };
+        let (epoch, mover_only) = (step.key.epoch.next(), known.asleep);
+        if known.transfer == Some(step.transfer()) {
+            self.objects.adopt(server, step.transfer(), epoch).await?;
+        }
+        let raise = Raise { spec: &spec, epoch, transfer: None, bytes: 0, mover_only, token: &token };
         self.objects.admit(&raise).await?;
         tracing::info!(transfer = %step.transfer(), %server, "transfer: players are let in");
         Ok(Reply::Done)
