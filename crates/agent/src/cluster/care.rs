@@ -92,7 +92,14 @@ mod tests {
     #[test]
     fn only_what_a_transfer_brought_and_its_mover_took_in_is_adopted() {
         let (server, transfer) = (ServerId::new(), TransferId::new());
-        let known = |transfer| KnownServer { server, epoch: Epoch(4), transfer, asleep: false, attention: Vec::new() };
+        let known = |transfer| KnownServer {
+            server,
+            epoch: Epoch(4),
+            transfer,
+            asleep: false,
+            attention: Vec::new(),
+            player_address: None,
+        };
         let seen = |epoch, fenced| ServerObservation {
             server_id: server,
             status: ServerStatus::Running,
