@@ -19,7 +19,8 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Dials until it is dropped.
 pub(super) struct Dial {
-    _task: AbortOnDropHandle<Option<()>>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "kept for its drop"))]
+    pub(super) task: AbortOnDropHandle<Option<()>>,
 }
 
 impl Transfer {
@@ -41,7 +42,7 @@ impl Dial {
         let (node, shutdown) = (Arc::clone(node), node.around.shutdown.clone());
         let dialling =
             async move { shutdown.run_until_cancelled(Box::pin(dial_for_ever(transfer, &node, &route))).await };
-        Self { _task: AbortOnDropHandle::new(tokio::spawn(dialling)) }
+        Self { task: AbortOnDropHandle::new(tokio::spawn(dialling)) }
     }
 }
 

@@ -3,6 +3,7 @@
 use ::transfer::Rendezvous;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use super::pipes::Between;
 use super::*;
@@ -25,6 +26,13 @@ async fn reverse(stage: &mut Stage) -> (Between, Rendezvous) {
     assert_eq!(stage.at_target("prepare_target.reverse", dial).await.unwrap(), Reply::Done);
     stage.way = Some(route);
     (proxy, rendezvous)
+}
+
+/// The task that dials at the target.
+async fn dial(stage: &Stage) -> AbortHandle {
+    let transfer = Arc::clone(&stage.target.node.transfers.all.lock().unwrap()[&stage.transfer]);
+    let door = transfer.door.lock().await;
+    door.as_ref().unwrap().dial.as_ref().unwrap().task.abort_handle()
 }
 
 async fn relay(stage: &mut Stage) -> Between {
@@ -166,13 +174,13 @@ async fn a_relay_without_a_host_is_at_the_panel() {
 async fn neither_a_dial_nor_a_rendezvous_outlives_its_transfer() {
     let mut stage = Stage::running().await;
     stage.prepare().await.unwrap();
-    let holders = Arc::strong_count(&stage.target.node);
     let (proxy, rendezvous) = reverse(&mut stage).await;
     proxy.passed(1).await;
-    assert!(Arc::strong_count(&stage.target.node) > holders, "somebody dials");
+    let dial = dial(&stage).await;
+    assert!(!dial.is_finished(), "somebody dials");
     stage.at_target("undo_prepare_target", TransferAction::AbortTarget).await.unwrap();
     let ended = async {
-        while Arc::strong_count(&stage.target.node) > holders {
+        while !dial.is_finished() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
