@@ -6,6 +6,7 @@ pub mod password;
 mod private_file;
 pub mod rate;
 pub mod token;
+pub mod vault;
 
 use std::io;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ pub use password::Passwords;
 pub(crate) use private_file::write_private;
 pub use rate::Rates;
 pub use token::Tokens;
+pub use vault::Vault;
 
 /// Who may tell the panel for whom they ask, and how often anybody may ask.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Access {
     pub passwords: Passwords,
     /// Makes and reads the tokens of sessions.
     pub tokens: Tokens,
+    /// Seals secrets that must be read again.
+    pub secrets: Vault,
     /// Attempts to log in.
     pub logins: rate::Logins,
     /// Requests of each caller.
@@ -56,6 +60,7 @@ impl Access {
         Ok(Self {
             passwords: Passwords::default(),
             tokens: Tokens::load_or_create(&data_dir.join("session.key"))?,
+            secrets: Vault::load_or_create(&data_dir.join("secrets.key"))?,
             logins: rate::Logins::default(),
             requests: Rates::new(rate.saturating_mul(10), 1000.0 / f64::from(rate)),
             trusted_proxies: config.trusted_proxies,

@@ -14,13 +14,12 @@
 use std::io;
 use std::path::Path;
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::BASE64URL_NOPAD;
 use model::{SessionId, Timestamp, UserId};
 use ring::hmac;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::write_private;
+use super::private_file::load_or_create_key;
 
 /// Seconds for which an access token is good.
 pub const ACCESS_S: i64 = 15 * 60;
@@ -54,15 +53,7 @@ pub struct Tokens {
 impl Tokens {
     /// Reads the key at `path` (32 bytes, hex), or makes one there (0600).
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
-            other => other?,
-        };
-        let bytes = HEXLOWER.decode(text.trim().as_bytes()).ok().filter(|bytes| bytes.len() == 32);
-        let bytes = bytes.ok_or_else(|| {
-            let message = format!("{} is not a key of 32 bytes in hex", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, message)
-        })?;
+        let bytes = load_or_create_key(path)?;
         Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
     }
 
@@ -110,14 +101,6 @@ impl Tokens {
 /// Begins like nothing that is signed as an access token, so that neither can be taken for the other.
 fn refresh_signed(session: SessionId, generation: u64) -> String {
     format!("badgerpanel refresh v1\n{session}\n{generation}\n")
-}
-
-fn create(path: &Path) -> io::Result<String> {
-    let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
-    let text = HEXLOWER.encode(&bytes);
-    write_private(path, &text)?;
-    Ok(text)
 }
 
 #[cfg(test)]
