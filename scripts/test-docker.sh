@@ -15,7 +15,7 @@ main() {
   trap 'end_unless_kept engines_down' EXIT
   engines_up
   # What goes between an engine and a cluster is named after both, and needs both.
-  cargo test --locked --no-fail-fast -p agent -p badger --lib --test e2e -- --ignored docker --skip kubernetes
+  cargo test --locked --no-fail-fast --workspace --lib --test e2e -- --ignored docker --skip kubernetes
 }
 
 main "$@"

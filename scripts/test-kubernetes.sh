@@ -28,11 +28,11 @@ down() {
 # Both kinds of tests wait for the clusters most of the time. Those of the objects have servers of their own and take what
 # others do beside them, except faults: parts of a cluster that are killed, a node that is drained. So these come last.
 tests() {
-  local objects e2e=(cargo test --locked --no-fail-fast -p badger --test e2e -- --ignored) thorough=(--skip thorough) failed=0
+  local objects e2e=(cargo test --locked --no-fail-fast --workspace --test e2e -- --ignored) thorough=(--skip thorough) failed=0
   # Every part killed in every phase takes half an hour more.
   [ -z "${BADGER_TEST_THOROUGH:-}" ] || thorough=()
-  cargo test --locked --no-run -p agent -p badger --lib --test e2e
-  cargo test --locked --no-fail-fast -p agent --lib -- --ignored kubernetes >"$archives/objects.txt" 2>&1 &
+  cargo test --locked --no-run --workspace --lib --test e2e
+  cargo test --locked --no-fail-fast --workspace --lib -- --ignored kubernetes >"$archives/objects.txt" 2>&1 &
   objects=$!
   "${e2e[@]}" kubernetes:: --skip kubernetes::faults "${thorough[@]}" || failed=1
   wait "$objects" || failed=1

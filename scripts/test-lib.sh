@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What test-docker.sh and test-kubernetes.sh share: engines and clusters with images in them, and what the tests are told
-# about them. Sourced after lib.sh and kube-lib.sh with the checkout as working directory, never run.
+# about them. Whoever selects tests selects among those of the whole workspace: with -p, cargo unifies the features of
+# fewer crates and compiles every dependency a second time. Sourced after lib.sh and kube-lib.sh with the checkout as working directory, never run.
 # shellcheck disable=SC2154 # variables of kube-lib.sh
 
 # Short, because of the sockets below it; one per checkout, so that a run after a killed one finds what that one left.

@@ -89,7 +89,7 @@ lacking() {
 
 special_tests() {
   if [ "$(id -u)" = 0 ]; then
-    special root cargo test --locked -p badger --test e2e -- --ignored as_root
+    special root cargo test --locked --workspace --test e2e -- --ignored as_root
   else
     printf '\n== root\n-- skipped: tests that mount a small file system take root\n'
   fi
