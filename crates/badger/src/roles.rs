@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use panel::db::PostgresUrl;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,9 +24,10 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Args, Debug)]
 #[command(after_help = "At the first start an admin API key is made, and a user `admin`;\n\
     the key is in DIR/admin.key, the password in DIR/admin.password.\n\n\
-    Example:\n  badger panel --data /var/lib/badger-panel --listen 0.0.0.0:8080 --public-url https://panel.example")]
+    Example:\n  badger panel --data /var/lib/badger-panel --listen 0.0.0.0:8080 --public-url https://panel.example\n  \
+    badger panel --data /var/lib/badger-panel --database postgres://badger@db.example/badger")]
 pub(crate) struct PanelArgs {
-    /// Directory of the database and the keys; made if it is not there
+    /// Directory of the keys and the SQLite database; made if it is not there
     #[arg(long, value_name = "DIR", env = "BADGER_PANEL_DATA")]
     data: PathBuf,
     /// Where to listen; port 0 takes a free one, and the first line of output says which
@@ -38,9 +40,42 @@ pub(crate) struct PanelArgs {
     #[arg(long, value_name = "IMAGE", env = "BADGER_IMAGE")]
     image: Option<String>,
     #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
     parent: ParentArgs,
+}
+
+/// Where the panel's database is.
+#[derive(Args, Debug)]
+struct DatabaseArgs {
+    /// PostgreSQL database, as postgres://USER@HOST:PORT/NAME [default: an SQLite file in the data directory]
+    #[arg(long = "database", value_name = "URL", env = "BADGER_DATABASE", hide_env_values = true)]
+    url: Option<String>,
+    /// File with the password for it; else PGPASSWORD or ~/.pgpass. In the URL everybody on this machine can read it
+    #[arg(
+        long = "database-password-file",
+        value_name = "FILE",
+        env = "BADGER_DATABASE_PASSWORD_FILE",
+        requires = "url"
+    )]
+    password_file: Option<PathBuf>,
+    /// Move what is in DIR/panel.db (SQLite) into it first; the file is DIR/panel.db.moved then
+    #[arg(long, requires = "url")]
+    move_from_sqlite: bool,
+}
+
+impl DatabaseArgs {
+    fn config(self) -> Result<Option<PostgresUrl>> {
+        let Some(url) = self.url.filter(|url| !url.is_empty()) else { return Ok(None) };
+        // Here and not by the command line's parser: that repeats what it does not understand, with the password.
+        let url: PostgresUrl = url.parse().context("--database (BADGER_DATABASE) cannot be used")?;
+        let Some(path) = self.password_file else { return Ok(Some(url)) };
+        let password = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the database's password from {}", path.display()))?;
+        Ok(Some(url.with_password(password.trim_end_matches(['\r', '\n']).to_owned())))
+    }
 }
 
 /// Who may ask the panel for others, and how often.
@@ -135,6 +170,8 @@ pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
     let _alone = Alone::on(&args.data, 0o700)?;
     let config = panel::Config {
         listen: args.listen,
+        move_from_sqlite: args.database.move_from_sqlite,
+        database: args.database.config()?,
         data_dir: args.data,
         public_url: args.public_url,
         image: args.image,

@@ -3,6 +3,7 @@
 //! Built by hand in [`crate::run`] (and by tests, with another `Agents` or `Clock`). Cheap to clone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -10,10 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::agent::Agents;
-use crate::db::Db;
+use crate::api::chain;
+use crate::db::{Db, DbError};
 use crate::events::Hub;
 use crate::migrate::Migrations;
 use crate::permit::PermitSigner;
+
+/// Between two attempts to reach a database that does not answer.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The parts of a running panel.
 #[derive(Clone)]
@@ -47,5 +52,25 @@ impl App {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Writes down what must not be forgotten if the database is away for a while: again, until it is written or cannot
+    /// be, or until the panel ends (its next start goes on). `write` tells "done before" from "cannot be" by itself: an
+    /// attempt whose answer was lost may have had its effect.
+    pub(crate) async fn insist<T, F: Future<Output = Result<T, DbError>>>(
+        &self,
+        write: impl Fn() -> F,
+    ) -> Result<T, DbError> {
+        loop {
+            let error = match write().await {
+                Err(error @ DbError::Unavailable(_)) => error,
+                done => return done,
+            };
+            tracing::warn!(error = chain(&error), "what must be written down waits for the database");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = self.shutdown.cancelled() => return Err(error),
+            }
+        }
     }
 }

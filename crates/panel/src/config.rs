@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::access::AccessConfig;
+use crate::db::{Location, PostgresUrl};
 
 /// The image of this release, the same as the Helm chart's.
 pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/badgerpanel/badgerpanel:", env!("CARGO_PKG_VERSION"));
@@ -13,7 +14,11 @@ pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/badgerpanel/badgerpanel:", env!
 pub struct Config {
     /// Where to listen for the API and the agents. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Directory of the database, the keys and the first admin's key and password. Made with mode 0700 if it is not there.
+    /// The PostgreSQL database. Without it: an SQLite file in `data_dir`.
+    pub database: Option<PostgresUrl>,
+    /// Whether what an SQLite file in `data_dir` has is moved into `database` first. Once; then the file has another name.
+    pub move_from_sqlite: bool,
+    /// Directory of the SQLite database, the keys and the first admin's key and password. Made with mode 0700 if it is not there.
     pub data_dir: PathBuf,
     /// How users and agents reach the panel, for links and the enrolment command. Without it: `http://` and the bound
     /// address.
@@ -22,4 +27,15 @@ pub struct Config {
     pub image: Option<String>,
     /// Who may ask for others, and how often.
     pub access: AccessConfig,
+}
+
+impl Config {
+    /// Where the database is.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        match &self.database {
+            Some(url) => Location::Postgres(url.clone()),
+            None => Location::Sqlite(self.data_dir.join("panel.db")),
+        }
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) fn begin(app: &App, id: ServerId) {
 async fn install(app: &App, id: ServerId) -> Result<(), DbError> {
     let (mut failures, mut tried) = (0, BTreeSet::new());
     loop {
-        let Some((server, request)) = load(app, id).await? else { return Ok(()) };
+        let Some((server, request)) = app.insist(async || load(app, id).await).await? else { return Ok(()) };
         if tokio::time::timeout(LOOK_AGAIN, app.agents.wait_online(server.node_id)).await.is_err() {
             continue;
         }
@@ -132,8 +132,23 @@ async fn end(
     action: &'static str,
     details: &serde_json::Value,
 ) -> Result<bool, DbError> {
+    app.insist(async || try_end(app, id, error, action, details).await).await
+}
+
+async fn try_end(
+    app: &App,
+    id: ServerId,
+    error: Option<&str>,
+    action: &'static str,
+    details: &serde_json::Value,
+) -> Result<bool, DbError> {
     let mut tx = app.db.begin().await?;
-    servers::server_installed(&mut tx, id, error).await?;
+    match servers::server_installed(&mut tx, id, error).await {
+        Ok(()) => {}
+        // An attempt before this one had its effect, and its answer was lost.
+        Err(DbError::Conflict) => return Ok(false),
+        Err(error) => return Err(error),
+    }
     let start = servers::server_take_start(&mut tx, id).await?;
     audit::audit(&mut tx, app.now(), "panel", action, id, details).await?;
     tx.commit().await?;

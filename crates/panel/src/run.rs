@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::app::App;
 use crate::config::DEFAULT_IMAGE;
 use crate::db::keys::{self, ApiKey};
 use crate::db::users::{self, NewUser};
-use crate::db::{Db, DbError, roles, servers};
+use crate::db::{self, Db, DbError, Lease, Moved, roles, servers};
 use crate::events::Hub;
 use crate::link::{self, Link, Registry};
 use crate::migrate::{Connected, Migrations};
@@ -41,6 +42,12 @@ pub enum StartError {
     /// Its database cannot be used.
     #[error("the database cannot be used")]
     Db(#[from] DbError),
+    /// It was asked to move into a database that a panel has used.
+    #[error(
+        "nothing was moved from {}: the PostgreSQL database has been used by a panel already. Give it an empty one, or move \
+         the file away to go on with what is in PostgreSQL", .0.display()
+    )]
+    NotEmpty(PathBuf),
     /// It cannot listen.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
@@ -53,11 +60,21 @@ pub async fn run(
     shutdown: CancellationToken,
     ready: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), StartError> {
-    let Prepared { listener, address, app, link } = prepare(config, shutdown.clone()).await?;
+    let shutdown = shutdown.child_token();
+    let Prepared { listener, address, app, link, mut lease } = prepare(config, shutdown.clone()).await?;
     ready(address);
-    serve(listener, router(app.clone(), link), &shutdown).await;
+    let mut serving = pin!(serve(listener, router(app.clone(), link), &shutdown));
+    let lost = tokio::select! {
+        () = &mut serving => None,
+        why = lease.keep() => Some(why),
+    };
+    if lost.is_some() {
+        shutdown.cancel();
+        serving.await;
+    }
     end(app).await;
-    Ok(())
+    lease.release().await;
+    lost.map_or(Ok(()), |why| Err(why.into()))
 }
 
 /// A panel that is ready to answer.
@@ -66,12 +83,17 @@ struct Prepared {
     address: SocketAddr,
     app: App,
     link: Link,
+    lease: Lease,
 }
 
 /// Opens everything and goes on with what an earlier run has left.
 async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared, StartError> {
     make_private_dir(&config.data_dir)?;
-    let db = Db::open_sqlite(&config.data_dir.join("panel.db")).await?;
+    let location = config.location();
+    let (db, lease) = Db::claim(&location).await?;
+    if config.move_from_sqlite {
+        move_over(&db, &config.data_dir.join("panel.db")).await?;
+    }
     let access = Access::open(&config.data_dir, config.access)?;
     first_key(&db, &config.data_dir).await?;
     first_user(&db, &access.passwords, &config.data_dir).await?;
@@ -85,8 +107,8 @@ async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared
     servers::servers_unlock_requests(&mut *app.db.acquire().await?).await?;
     app.migrations.resume().await?;
     install::resume(&app).await?;
-    tracing::info!(%address, data = %config.data_dir.display(), "panel is up");
-    Ok(Prepared { listener, address, app, link })
+    tracing::info!(%address, data = %config.data_dir.display(), database = %location, "panel is up");
+    Ok(Prepared { listener, address, app, link, lease })
 }
 
 /// All routes: the API and the agents' socket.
@@ -149,6 +171,19 @@ async fn end(app: App) {
 fn make_private_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Moves what is in the SQLite database over, if it is there, and renames the file. Again is the same.
+async fn move_over(db: &Db, file: &Path) -> Result<(), StartError> {
+    if !file.exists() {
+        return Ok(());
+    }
+    match db::move_from_sqlite(file, db).await? {
+        Moved::NotEmpty => return Err(StartError::NotEmpty(file.to_owned())),
+        Moved::Rows(rows) => tracing::info!(rows, from = %file.display(), "the database was moved"),
+        Moved::Before => {}
+    }
+    Ok(std::fs::rename(file, file.with_extension("db.moved"))?)
 }
 
 /// On the first start, makes a key that may do everything and leaves it in `<data>/admin.key`.

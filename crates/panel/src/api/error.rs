@@ -165,6 +165,15 @@ impl From<DbError> for ApiError {
                 Self::unavailable("database_unavailable", "The database did not answer in time. Try again.")
                     .cause(error)
             }
+            DbError::Unstorable(_) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "validation_error",
+                "The request holds a character or a number that cannot be stored (a zero byte, for example). Leave it out.",
+            ),
+            DbError::Taken { .. } => {
+                Self::unavailable("database_unavailable", "Another panel has taken over the database. Ask that one.")
+                    .cause(error)
+            }
             DbError::Corrupt { .. } | DbError::Newer { .. } | DbError::Schema(_) => Self::internal(error),
         }
     }

@@ -182,12 +182,12 @@ async fn act(app: &App, id: ServerId, signal: Signal, holder: Option<String>) ->
 /// Starts a server that nobody holds.
 pub(crate) async fn start(app: &App, id: ServerId) -> Result<(), ApiError> {
     let holder = format!("power:{}", Uuid::now_v7());
-    let mut conn = app.db.acquire().await?;
-    servers::server_lock(&mut conn, id, &holder).await.map_err(|error| match error {
+    let mut tx = app.db.begin().await?;
+    servers::server_lock(&mut tx, id, &holder).await.map_err(|error| match error {
         DbError::Conflict => locked(),
         error => error.into(),
     })?;
-    drop(conn);
+    tx.commit().await.map_err(DbError::from)?;
     start_locked(app, id, &holder).await
 }
 
@@ -205,8 +205,8 @@ async fn start_locked(app: &App, id: ServerId, holder: &str) -> Result<(), ApiEr
         tell(app, id, Request::StartServer { server_id: id, permit }, patience).await
     }
     .await;
-    let mut conn = app.db.acquire().await?;
-    if let Err(error) = servers::server_unlock(&mut conn, id, holder).await {
+    let unlock = async || servers::server_release(&mut *app.db.acquire().await?, id, holder).await;
+    if let Err(error) = app.insist(unlock).await {
         tracing::error!(server = %id, error = chain(&error), "the lock of a start could not be given back");
     }
     started

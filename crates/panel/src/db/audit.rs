@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Conn, DbError, Page, Paging, from_i64, from_json, from_ms, parse, to_json, to_ms};
+use super::{Conn, DbError, Page, Paging, direction, from_i64, from_json, from_ms, parse, to_json, to_ms};
 
 /// Writes down that `actor` did `action` (`server.create`) to `subject` (an id).
 pub async fn audit(
@@ -95,7 +95,7 @@ pub async fn audit_page(
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (actor, action, subject) = (text(&filter.actor), text(&filter.action), text(&filter.subject));
     let (from, until) = (filter.from.map_or(i64::MIN, to_ms), filter.until.map_or(i64::MAX, to_ms));
-    let direction = if descending { "DESC" } else { "ASC" };
+    let direction = direction(descending);
     let sql = format!("SELECT * FROM audit_log {WHERE} ORDER BY at {direction}, id {direction} LIMIT $6 OFFSET $7");
     let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(actor.clone()).bind(action.clone());
     let select = select.bind(subject.clone()).bind(from).bind(until).bind(paging.limit()).bind(paging.offset());

@@ -20,6 +20,17 @@ pub enum DbError {
         /// How it fails to be read.
         why: String,
     },
+    /// A text or a number that the database cannot keep (PostgreSQL has no zero byte in its texts). Send another one.
+    #[error("the database cannot keep this value")]
+    Unstorable(#[source] sqlx::Error),
+    /// The database belongs to another panel. This one must end.
+    #[error(
+        "another panel, on {host}, works with this database: stop that one first, or give this one a database of its own"
+    )]
+    Taken {
+        /// Where that panel runs.
+        host: String,
+    },
     /// A newer release has been here. Use that release, or restore the backup that was made before it.
     #[error("the database has schema {found}, made by a newer release; this one knows up to {known}")]
     Newer {
@@ -41,6 +52,12 @@ impl From<sqlx::Error> for DbError {
                 if database.is_unique_violation() || database.is_foreign_key_violation() =>
             {
                 Self::Conflict
+            }
+            // SQLSTATE class 22, data exception.
+            sqlx::Error::Database(database)
+                if database.code().is_some_and(|code| code.len() == 5 && code.starts_with("22")) =>
+            {
+                Self::Unstorable(error)
             }
             sqlx::Error::ColumnDecode { index, source } => {
                 Self::Corrupt { column: "(see message)", why: format!("{index}: {source}") }

@@ -1,7 +1,7 @@
 //! The database: the only module tree that knows sqlx.
 //!
-//! One schema and one text per query for SQLite (today) and PostgreSQL (later), through `sqlx::Any`. What that asks of
-//! every query (`tests` below checks the list):
+//! One schema and one text per query for SQLite and PostgreSQL, through `sqlx::Any`, and the same tests on both. What
+//! that asks of every query (`tests` below checks the list):
 //!
 //! - Parameters are `$1`, `$2`, …; SQLite takes them as well. A `$1` that occurs twice is bound once.
 //! - Columns are `BIGINT` and `TEXT` only. `BIGINT` decodes to `i64` (never `i32`, `u64`, `bool`), `TEXT` to `String`,
@@ -10,14 +10,25 @@
 //!   `CAST(COALESCE(SUM(x), 0) AS BIGINT)`.
 //! - `RETURNING` works on both, but a statement that must have changed one row is checked with [`exactly_one`].
 //! - No `INSERT OR …`, no `datetime()`, no `LIKE` on ids, no `rowid`: `INSERT … ON CONFLICT DO NOTHING/UPDATE` is portable.
+//! - A list is ordered with [`direction`]: where nulls come is said, because the two disagree. How texts are ordered is
+//!   the database's own affair; nothing but lists for people may depend on it.
 //! - Ids are bound as `id.to_string()`, times with [`to_ms`], JSON with [`to_json`]; read with [`parse`], [`from_ms`],
 //!   [`from_json`], which answer [`DbError::Corrupt`] and name the column.
 //! - Row structs derive `sqlx::FromRow` and stay private; what leaves a file are `model` types and structs made of them.
 //! - Functions take `&mut Conn` as their first argument, so they serve inside a transaction ([`Db::begin`], `&mut tx`)
 //!   and outside ([`Db::acquire`], `&mut conn`) alike. Names: noun first (`server_lock`).
-//! - [`Db::begin`] is the only way into a transaction: on SQLite it takes the write lock at once, because a reader
-//!   that becomes a writer in the middle is refused at once and not after the busy timeout.
-//! - Nobody calls an agent while holding a transaction.
+//!
+//! Who may write when (ADR 7; `writer` and `tests` have the details):
+//!
+//! - **One transaction at a time, on both.** [`Db::begin`] is the only way into a transaction and waits until no other
+//!   one is open: SQLite gives out its one write lock, on PostgreSQL the row of `writer` is locked. What a transaction
+//!   has read stays true until it commits, so nothing has to be retried, and "look, decide, write" needs no more.
+//! - Outside of one, a *single* statement that writes is fine if it is right whatever happens around it: its from-state
+//!   is in its `WHERE`, and no transaction decides by the rows that it changes (a progress, `last_seen_at`, an entry of
+//!   a log). Two statements, or a lock that somebody else looks at: [`Db::begin`].
+//! - An error inside of a transaction ends it: PostgreSQL takes nothing more after the first failed statement. What may
+//!   fail without harm is asked beforehand, or is an `ON CONFLICT DO NOTHING`.
+//! - Nobody calls an agent while holding a transaction, and nobody takes a second connection while holding a first.
 
 pub mod allocations;
 pub mod announcements;
@@ -28,16 +39,21 @@ mod error;
 pub mod flags;
 pub mod idempotency;
 pub mod keys;
+mod lease;
+mod moving;
 pub mod nodes;
 pub mod on_demand;
 mod page;
+mod place;
 pub mod roles;
 pub mod saga_log;
 pub mod servers;
 pub mod sessions;
 pub mod subusers;
+pub mod testing;
 pub mod transfers;
 pub mod users;
+mod writer;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -51,16 +67,24 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Transaction};
 
 pub use error::DbError;
-pub use page::{Page, Paging};
+pub use lease::Lease;
+pub use moving::{Moved, move_from_sqlite};
+pub use page::{Page, Paging, direction};
+pub use place::{BadUrl, Location, PostgresUrl};
+
+use writer::Writer;
 
 /// A connection, inside or outside of a transaction.
 pub type Conn = sqlx::AnyConnection;
 
-/// How long a writer waits for another one before it gives up (SQLite), and a caller for a free connection.
+/// How long a writer waits for another one before it gives up, and a caller for a free connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections that are kept. SQLite has one writer at a time anyway; the others read.
+/// Connections that are kept. There is one writer at a time anyway; the others read.
 const CONNECTIONS: u32 = 8;
+
+/// How long a ping may take: whoever asks wants to know now.
+const PING: Duration = Duration::from_secs(2);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
@@ -68,34 +92,53 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: AnyPool,
-    begin: &'static str,
+    writer: Writer,
 }
 
 impl Db {
-    /// Opens (and makes, if need be) the SQLite database at `path` and brings its schema up to date.
+    /// Opens the database for the one panel that works with it, and brings its schema up to date.
     ///
-    /// A database of a newer release is refused with [`DbError::Newer`]: an old panel must not write into it.
-    pub async fn open_sqlite(path: &Path) -> Result<Self, DbError> {
+    /// A second panel is refused with [`DbError::Taken`] before it has changed anything, a database of a newer release
+    /// with [`DbError::Newer`]: an old panel must not write into it. The lease lives as long as the panel does.
+    ///
+    /// An SQLite database has no lease of its own: it lies in the panel's data directory, which whoever starts the
+    /// panel holds.
+    pub async fn claim(at: &Location) -> Result<(Self, Lease), DbError> {
         sqlx::any::install_default_drivers();
+        let mut lease = Lease::take(at).await?;
+        let mut db = Self::connect(at).await?;
+        db.migrate().await?;
+        db.writer = lease.sign().await?;
+        Ok((db, lease))
+    }
+
+    /// Opens the database beside the panel that may work with it, and brings its schema up to date.
+    pub async fn open(at: &Location) -> Result<Self, DbError> {
+        sqlx::any::install_default_drivers();
+        let db = Self::connect(at).await?;
+        db.migrate().await?;
+        Ok(db)
+    }
+
+    /// Opens (and makes, if need be) the SQLite database at `path`; see [`Db::open`].
+    pub async fn open_sqlite(path: &Path) -> Result<Self, DbError> {
+        Self::open(&Location::Sqlite(path.to_owned())).await
+    }
+
+    async fn connect(at: &Location) -> Result<Self, DbError> {
+        let settings = at.settings();
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(BUSY_TIMEOUT)
-            .after_connect(|conn, _| {
+            .after_connect(move |conn, _| {
                 Box::pin(async move {
-                    // FULL: a promise that a transfer acted on must survive a power cut as well (I2).
-                    sqlx::raw_sql(
-                        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
-                    )
-                    .execute(conn)
-                    .await?;
+                    sqlx::raw_sql(settings).execute(conn).await?;
                     Ok(())
                 })
             })
-            .connect(&sqlite_url(path))
+            .connect(&at.url())
             .await?;
-        let db = Self { pool, begin: "BEGIN IMMEDIATE" };
-        db.migrate().await?;
-        Ok(db)
+        Ok(Self { pool, writer: Writer::of(at) })
     }
 
     async fn migrate(&self) -> Result<(), DbError> {
@@ -116,37 +159,25 @@ impl Db {
         Ok(self.pool.acquire().await?)
     }
 
-    /// A transaction that may write. Dropping it rolls back; `commit` keeps.
+    /// A transaction that may write, the only one while it is open. Dropping it rolls back; `commit` keeps.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, DbError> {
-        Ok(self.pool.begin_with(self.begin).await?)
+        self.writer.begin(&self.pool).await
     }
 
-    /// Whether it answers.
+    /// Whether it answers, and soon.
     pub async fn ping(&self) -> Result<(), DbError> {
-        let mut conn = self.acquire().await?;
-        sqlx::query("SELECT 1").fetch_one(&mut *conn).await?;
-        Ok(())
+        let ping = async {
+            let mut conn = self.acquire().await?;
+            sqlx::query("SELECT 1").fetch_one(&mut *conn).await?;
+            Ok(())
+        };
+        tokio::time::timeout(PING, ping).await.unwrap_or(Err(DbError::Unavailable(sqlx::Error::PoolTimedOut)))
     }
 
     /// Ends all connections; what was committed is on disk.
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-fn sqlite_url(path: &Path) -> String {
-    let mut url = String::from("sqlite://");
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => url.push(char::from(*byte)),
-            byte => url.extend(['%', hex(byte >> 4), hex(byte & 15)]),
-        }
-    }
-    url + "?mode=rwc"
-}
-
-fn hex(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
 }
 
 /// The from-state of a transition is in its `WHERE`: no row means that it was not in that state.

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Conn, DbError, Page, Paging, exactly_one, from_i64, from_json, from_ms, from_word, on_demand, parse, to_i64,
-    to_json, to_ms, to_word,
+    Conn, DbError, Page, Paging, direction, exactly_one, from_i64, from_json, from_ms, from_word, on_demand, parse,
+    to_i64, to_json, to_ms, to_word,
 };
 
 /// What stands behind a row.
@@ -203,7 +203,7 @@ pub async fn nodes_page(
     column: &'static str,
     descending: bool,
 ) -> Result<Page<Node>, DbError> {
-    let direction = if descending { "DESC" } else { "ASC" };
+    let direction = direction(descending);
     let sql = format!("SELECT * FROM nodes WHERE kind = $1 ORDER BY {column} {direction}, id LIMIT $2 OFFSET $3");
     let kind = to_word("nodes.kind", &kind)?;
     let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(kind.clone());

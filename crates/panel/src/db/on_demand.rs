@@ -145,8 +145,8 @@ mod tests {
     use model::{Timestamp, TransferId};
 
     use super::*;
-    use crate::db::Db;
     use crate::db::nodes::node_insert;
+    use crate::db::testing;
 
     async fn cluster(conn: &mut Conn, node_ports: Option<(u16, u16)>) -> Node {
         let facts = ClusterFacts { node_ports, ..ClusterFacts::default() };
@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn the_wanted_port_is_taken_if_it_can_be_had_and_else_the_lowest() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let db = testing::open(dir.path()).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let node = cluster(&mut tx, Some((30000, 30002))).await;
         let mut taken = Vec::new();
@@ -197,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_somebody_elses_gives_way_to_the_next_that_nobody_has() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let db = testing::open(dir.path()).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let node = cluster(&mut tx, Some((30000, 30003))).await;
         let ours = take(&mut tx, &node, Some(30001)).await.unwrap();
@@ -217,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_a_person_chose_does_not_move() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let db = testing::open(dir.path()).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let node = cluster(&mut tx, Some((30000, 30003))).await;
         let named = fresh(&node, 30001);
@@ -229,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn before_its_orchestrator_has_told_a_cluster_has_no_ports() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let db = testing::open(dir.path()).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let node = Node { facts: None, ..cluster(&mut tx, None).await };
         assert_eq!(take(&mut tx, &node, Some(25565)).await, None);
@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn behind_a_load_balancer_a_port_is_free_again_once_its_service_has_an_address() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.unwrap();
+        let db = testing::open(dir.path()).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let node = cluster(&mut tx, None).await;
         let first = take(&mut tx, &node, Some(25565)).await.unwrap();

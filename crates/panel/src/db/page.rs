@@ -46,3 +46,9 @@ impl<T> Page<T> {
         Page { items: self.items.into_iter().map(f).collect(), total: self.total }
     }
 }
+
+/// For `ORDER BY`: nulls are less than everything else. (Left to itself, PostgreSQL has them greater.)
+#[must_use]
+pub fn direction(descending: bool) -> &'static str {
+    if descending { "DESC NULLS LAST" } else { "ASC NULLS FIRST" }
+}

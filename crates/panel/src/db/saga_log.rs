@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_the_contract_of_saga_stores() {
         let dir = tempfile::tempdir().expect("a directory");
-        let db = Db::open_sqlite(&dir.path().join("panel.db")).await.expect("a database");
+        let db = crate::db::testing::open(dir.path()).await.expect("a database");
         saga::testing::store_contract(&SagaLog::new(db.clone(), Arc::new(model::SystemClock))).await;
         db.close().await;
     }

@@ -12,8 +12,8 @@ use sqlx::AssertSqlSafe;
 
 use super::nodes::NodeKind;
 use super::{
-    Conn, DbError, Page, Paging, allocations, exactly_one, from_i64, from_json, from_ms, from_word, parse, to_i64,
-    to_json, to_ms, to_word,
+    Conn, DbError, Page, Paging, allocations, direction, exactly_one, from_i64, from_json, from_ms, from_word, parse,
+    to_i64, to_json, to_ms, to_word,
 };
 
 /// One server.
@@ -200,7 +200,7 @@ pub async fn servers_page(
     let egg = filter.egg_id.map_or_else(String::new, |id| id.to_string());
     let status = filter.status.map_or(Ok(String::new()), |status| to_word("servers.status", &status))?;
     let name = filter.name.clone().unwrap_or_default();
-    let direction = if descending { "DESC" } else { "ASC" };
+    let direction = direction(descending);
     let sql = format!("{SELECT} {WHERE} ORDER BY s.{column} {direction}, s.id LIMIT $7 OFFSET $8");
     let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(node.clone()).bind(egg.clone());
     let select = select.bind(status.clone()).bind(name.clone()).bind(owner.clone()).bind(open_to.clone());
@@ -269,6 +269,14 @@ pub async fn server_unlock(conn: &mut Conn, id: ServerId, holder: &str) -> Resul
     let sql = "UPDATE servers SET locked_by = NULL, transfer_state = NULL WHERE id = $1 AND locked_by = $2";
     let update = sqlx::query(sql).bind(id.to_string()).bind(holder.to_owned());
     exactly_one(&update.execute(conn).await?)
+}
+
+/// The same, where it may have been done before.
+pub async fn server_release(conn: &mut Conn, id: ServerId, holder: &str) -> Result<(), DbError> {
+    match server_unlock(conn, id, holder).await {
+        Ok(()) | Err(DbError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Records what the agent of `node` sees. Answers whether it counted: only the owner's word at the current epoch does,

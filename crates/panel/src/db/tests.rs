@@ -7,7 +7,7 @@ use super::*;
 
 async fn fresh() -> (tempfile::TempDir, Db) {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::open_sqlite(&dir.path().join("a b%?#.db")).await.unwrap();
+    let db = testing::open(dir.path()).await.unwrap();
     (dir, db)
 }
 
@@ -71,16 +71,150 @@ async fn writers_wait_for_each_other_and_a_dropped_transaction_is_rolled_back() 
 }
 
 #[tokio::test]
+async fn nulls_are_less_than_everything_else() {
+    let (_dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    let nodes = ["'a', 'a', 0, 0, 0, 'h', 0, NULL", "'b', 'b', 0, 0, 0, 'h', 0, 7", "'c', 'c', 0, 0, 0, 'h', 0, 5"];
+    rows(&mut conn, "nodes", &format!("{NODE}, last_seen_at"), &nodes).await;
+    for (descending, expected) in [(false, ["a", "c", "b"]), (true, ["b", "c", "a"])] {
+        let sql = format!("SELECT id FROM nodes ORDER BY last_seen_at {}", direction(descending));
+        let ids: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *conn).await.unwrap();
+        assert_eq!(ids, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_file_may_have_any_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a b%?#.db");
+    Db::open_sqlite(&path).await.unwrap().ping().await.unwrap();
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_stored_is_the_callers_fault() {
+    let (dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind("zero \0 byte");
+    let stored = insert.execute(&mut *conn).await.map_err(DbError::from);
+    match testing::location(dir.path()).await {
+        Location::Sqlite(_) => assert!(stored.is_ok(), "{stored:?}"),
+        Location::Postgres(_) => assert!(matches!(stored, Err(DbError::Unstorable(_))), "{stored:?}"),
+    }
+}
+
+#[tokio::test]
+async fn of_sixteen_who_look_and_then_take_one_has_it() {
+    let (_dir, db) = fresh().await;
+    let mut conn = db.acquire().await.unwrap();
+    rows(&mut conn, "settings", "name, value", &["'last free port', ''"]).await;
+    let take = async |who: usize| {
+        let mut tx = db.begin().await.unwrap();
+        let free = "SELECT COUNT(*) FROM settings WHERE name = 'last free port' AND value = ''";
+        let free: i64 = sqlx::query_scalar(free).fetch_one(&mut *tx).await.unwrap();
+        if free == 0 {
+            return false;
+        }
+        // No from-state here: that nobody was faster is what the transaction has to see to.
+        let take = sqlx::query("UPDATE settings SET value = $1 WHERE name = 'last free port'").bind(who.to_string());
+        take.execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        true
+    };
+    let taken = futures_util::future::join_all((0..16).map(take)).await;
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+}
+
+#[tokio::test]
+async fn whoever_gives_up_waiting_for_a_turn_leaves_no_transaction_behind() {
+    let (dir, db) = fresh().await;
+    let first = db.begin().await.unwrap();
+    for _ in 0..CONNECTIONS * 2 {
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), db.begin());
+        assert!(waiting.await.is_err(), "two have a turn at once");
+    }
+    drop(first);
+    for n in 0..CONNECTIONS * 2 {
+        let mut conn = db.acquire().await.unwrap();
+        let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind(n.to_string());
+        insert.execute(&mut *conn).await.unwrap();
+    }
+    let beside = testing::open(dir.path()).await.unwrap();
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM settings");
+    let n: i64 = count.fetch_one(&mut *beside.acquire().await.unwrap()).await.unwrap();
+    assert_eq!(n, i64::from(CONNECTIONS * 2), "what was written is there for others too");
+}
+
+#[tokio::test]
+async fn two_who_open_a_new_database_at_once_do_not_collide() {
+    let dir = tempfile::tempdir().unwrap();
+    // On SQLite the data directory's lock keeps the second one out before it comes here.
+    if let at @ Location::Postgres(_) = testing::location(dir.path()).await {
+        let opened = futures_util::future::join_all((0..4).map(|_| Db::open(&at))).await;
+        for db in opened {
+            db.unwrap().ping().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_panel_is_refused_until_the_first_has_ended_and_can_do_nothing_after_it_was_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let at @ Location::Postgres(_) = testing::location(dir.path()).await else { return };
+    let (first, lease) = Db::claim(&at).await.unwrap();
+    first.begin().await.unwrap().commit().await.unwrap();
+    let refused = Db::claim(&at).await.unwrap_err();
+    assert!(matches!(&refused, DbError::Taken { host } if !host.is_empty()), "{refused}");
+    // As if the server had been restarted: the session is gone, its panel lives and has not noticed.
+    lease.release().await;
+    let (second, _lease) = Db::claim(&at).await.unwrap();
+    second.begin().await.unwrap().commit().await.unwrap();
+    let late = first.begin().await.map(drop).unwrap_err();
+    assert!(matches!(late, DbError::Taken { .. }), "{late}");
+}
+
+#[tokio::test]
+async fn everything_moves_from_sqlite_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at @ Location::Postgres(_) = testing::location(dir.path()).await else { return };
+    let file = dir.path().join("panel.db");
+    let source = Db::open_sqlite(&file).await.unwrap();
+    let mut conn = source.acquire().await.unwrap();
+    let node = model::NodeId::new();
+    rows(&mut conn, "nodes", NODE, &[&format!("'{node}', 'ä \"n\"', 0, 0, 9223372036854775807, NULL, 0")]).await;
+    a_server_on(&mut conn, node).await;
+    let key = "'k', 'admin', 'h', '[\"*\"]', 0, '[]'";
+    rows(&mut conn, "api_keys", "id, name, key_hash, scopes, created_at, allowed_networks", &[key]).await;
+    sqlx::query("UPDATE feature_flags SET enabled = 0").execute(&mut *conn).await.unwrap();
+    drop(conn);
+    source.close().await;
+
+    let (db, _lease) = Db::claim(&at).await.unwrap();
+    assert!(matches!(move_from_sqlite(&file, &db).await.unwrap(), Moved::Rows(rows) if rows > 6));
+    let mut conn = db.acquire().await.unwrap();
+    let moved = nodes::node_get(&mut conn, node).await.unwrap();
+    assert_eq!((moved.name.as_str(), moved.cpu_percent), ("ä \"n\"", i64::MAX.unsigned_abs()));
+    assert!(!flags::flag_enabled(&mut conn, flags::SERVER_TRANSFERS).await.unwrap());
+    let servers: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM servers").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!((servers, keys::keys_count(&mut conn).await.unwrap()), (1, 1));
+    assert_eq!(move_from_sqlite(&file, &db).await.unwrap(), Moved::Before);
+    sqlx::query("DELETE FROM settings").execute(&mut *conn).await.unwrap();
+    assert_eq!(move_from_sqlite(&file, &db).await.unwrap(), Moved::NotEmpty);
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_refused() {
     let (dir, db) = fresh().await;
     let mut conn = db.acquire().await.unwrap();
     let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-               VALUES (9999, 'from the future', 1, x'00', 0)";
+               SELECT 9999, 'from the future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
     sqlx::query(sql).execute(&mut *conn).await.unwrap();
     drop(conn);
     db.close().await;
-    let error = Db::open_sqlite(&dir.path().join("a b%?#.db")).await.unwrap_err();
+    let error = testing::open(dir.path()).await.unwrap_err();
     assert!(matches!(error, DbError::Newer { found: 9999, known } if known < 9999), "{error}");
+    let error = Db::claim(&testing::location(dir.path()).await).await.unwrap_err();
+    assert!(matches!(error, DbError::Newer { found: 9999, .. }), "{error}");
 }
 
 /// Rows of a kind, written by hand: what matters here is what other queries make of them.

@@ -3,7 +3,7 @@
 use model::{RoleId, Timestamp, UserId};
 use sqlx::AssertSqlSafe;
 
-use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, from_json, from_ms, parse, roles, to_ms};
+use super::{Conn, DbError, Page, Paging, direction, exactly_one, from_i64, from_json, from_ms, parse, roles, to_ms};
 
 /// One user, with what their role allows.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ pub async fn users_page(
     let username = filter.username.as_deref().map(key).unwrap_or_default();
     let email = filter.email.as_deref().map(key).unwrap_or_default();
     let disabled = filter.disabled.map_or(-1, i64::from);
-    let direction = if descending { "DESC" } else { "ASC" };
+    let direction = direction(descending);
     let sql = format!("{SELECT} {WHERE} ORDER BY u.{column} {direction}, u.id LIMIT $5 OFFSET $6");
     let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(role.clone()).bind(username.clone());
     let select = select.bind(email.clone()).bind(disabled).bind(paging.limit()).bind(paging.offset());

@@ -166,7 +166,8 @@ impl Patience {
 /// A failed query, as the failure of a step.
 #[allow(clippy::needless_pass_by_value, reason = "made for map_err")]
 pub(super) fn db_failure(error: DbError) -> Failure {
-    let permanent = matches!(error, DbError::Conflict | DbError::NotFound | DbError::Corrupt { .. });
+    let permanent =
+        matches!(error, DbError::Conflict | DbError::NotFound | DbError::Corrupt { .. } | DbError::Unstorable(_));
     let cause = Cause::new(if permanent { "conflict" } else { "database" }, error.to_string());
     if permanent { Failure::Undo(cause) } else { Failure::Retry(cause) }
 }

@@ -24,7 +24,7 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 const WRITE_EVERY: u32 = 5;
 
 /// Between two attempts to reach a database that does not answer.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// One migration, and who drives it.
 pub(super) struct Driver {

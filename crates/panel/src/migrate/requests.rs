@@ -8,6 +8,7 @@ use saga::{SagaId, Store};
 use tokio::time::timeout;
 
 use super::admission::{self, Refusal};
+use super::driver::PAUSE;
 use super::{Migrations, facts, steps, store_error};
 use crate::agent::CallError;
 use crate::db::allocations::{self, Allocation};
@@ -69,12 +70,35 @@ impl Migrations {
     pub async fn start(self: &Arc<Self>, request: &StartRequest) -> Result<Transfer, MigrateError> {
         let transfer = self.accept(request).await?;
         tracing::info!(transfer = %transfer.id, server = %transfer.server_id, "transfer accepted");
-        self.drive(transfer.clone()).await?;
+        if let Err(error) = self.drive(transfer.clone()).await {
+            tracing::warn!(transfer = %transfer.id, error = crate::api::chain(&error), "the transfer waits for the database");
+            self.drive_if_accepted(transfer.id);
+        }
         Ok(transfer)
     }
 
+    /// Whether a commit whose answer was lost had its effect, the database tells when it is back. If it had, there is a
+    /// promise to keep, and whoever asked has only heard that something failed.
+    fn drive_if_accepted(self: &Arc<Self>, id: TransferId) {
+        let this = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                let error = match this.get(id).await {
+                    Ok(transfer) => match this.drive(transfer).await {
+                        Ok(()) => return,
+                        Err(error) => MigrateError::Db(error),
+                    },
+                    Err(MigrateError::NotFound) => return,
+                    Err(error) => error,
+                };
+                tracing::warn!(transfer = %id, error = crate::api::chain(&error), "whether it was accepted is not known yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    }
+
     /// The row, the lock, the address and the promise to see it through: all in one transaction, or nothing.
-    async fn accept(&self, request: &StartRequest) -> Result<Transfer, MigrateError> {
+    async fn accept(self: &Arc<Self>, request: &StartRequest) -> Result<Transfer, MigrateError> {
         let mut tx = self.db.begin().await?;
         let (server, target) = (request.server_id, request.target_node_id);
         let gathered = facts::gather(&mut tx, &*self.agents, server, target, request.allocation_id).await?;
@@ -90,7 +114,10 @@ impl Migrations {
         allocations::allocation_reserve(&mut tx, allocation.id, target, transfer.id).await?;
         enter_first_stage(&mut tx, &transfer).await?;
         saga_open(&mut tx, &SagaId(transfer.id.to_string())).await?;
-        tx.commit().await.map_err(DbError::from)?;
+        if let Err(error) = tx.commit().await {
+            self.drive_if_accepted(transfer.id);
+            return Err(DbError::from(error).into());
+        }
         Ok(transfer)
     }
 

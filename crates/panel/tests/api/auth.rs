@@ -153,7 +153,7 @@ async fn keys_are_shown_once_expire_and_grant_no_more_than_their_maker_has() {
 #[tokio::test]
 async fn a_key_is_worth_nothing_once_it_has_expired() {
     let panel = Panel::start().await;
-    let db = panel::db::Db::open_sqlite(&panel.data().join("panel/panel.db")).await.unwrap();
+    let db = panel.db().await;
     let body = json!({"name": "brief", "scopes": ["*"], "expires_at": "2999-01-01T00:00:00Z"});
     let key = panel.post("/api/v1/admin/api-keys", &body).await.created()["key"].as_str().unwrap().to_owned();
     panel.send_as(&key, "GET", "/api/v1/admin/nodes", &[], "").await.ok();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use panel::db::{Db, Location, testing};
 use panel::{AccessConfig, Config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,7 +40,13 @@ impl Panel {
 
     pub(crate) async fn start_with(dir: TempDir, access: AccessConfig) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Config { listen, data_dir: dir.path().join("panel"), public_url: None, image: None, access };
+        let data_dir = dir.path().join("panel");
+        let database = match testing::location(dir.path()).await {
+            Location::Sqlite(_) => None,
+            Location::Postgres(url) => Some(url),
+        };
+        let (public_url, image, move_from_sqlite) = (None, None, false);
+        let config = Config { listen, database, move_from_sqlite, data_dir, public_url, image, access };
         let shutdown = CancellationToken::new();
         let (ready, address) = oneshot::channel();
         let token = shutdown.clone();
@@ -60,6 +67,11 @@ impl Panel {
 
     pub(crate) fn data(&self) -> &Path {
         self.dir.as_ref().unwrap().path()
+    }
+
+    /// Its database, beside it.
+    pub(crate) async fn db(&self) -> Db {
+        testing::open(self.data()).await.unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {

@@ -91,7 +91,7 @@ async fn a_new_token_ends_the_old_one_and_lets_another_agent_take_over() {
 async fn an_expired_token_is_worth_nothing() {
     let panel = Panel::start().await;
     let node = panel.new_node("n").await;
-    let db = panel::db::Db::open_sqlite(&panel.data().join("panel/panel.db")).await.unwrap();
+    let db = panel.db().await;
     let mut conn = db.acquire().await.unwrap();
     sqlx::query("UPDATE enrolment_tokens SET expires_at = 1").execute(&mut *conn).await.unwrap();
     refused(&panel, node["enrolment"]["token"].as_str().unwrap()).await;
@@ -212,7 +212,7 @@ async fn an_agent_that_falls_silent_is_offline() {
     let panel = Panel::start().await;
     let node = panel.new_node("n").await;
     let token = node["enrolment"]["token"].as_str().unwrap();
-    let db = panel::db::Db::open_sqlite(&panel.data().join("panel/panel.db")).await.unwrap();
+    let db = panel.db().await;
     let registry = Arc::new(panel::link::Registry::default());
     let link = panel::link::Link {
         registry: Arc::clone(&registry),

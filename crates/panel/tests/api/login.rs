@@ -106,7 +106,7 @@ async fn a_browser_refreshes_with_its_cookie_and_two_pages_at_once_both_can() {
 async fn a_session_that_was_not_used_for_its_time_is_over() {
     let panel = Panel::start().await;
     let login = panel.admin_login().await;
-    let db = panel::db::Db::open_sqlite(&panel.data().join("panel/panel.db")).await.unwrap();
+    let db = panel.db().await;
     let mut conn = db.acquire().await.unwrap();
     sqlx::query("UPDATE sessions SET expires_at = 1").execute(&mut *conn).await.unwrap();
     panel.me(&login.access).await.error(401, "unauthorized");

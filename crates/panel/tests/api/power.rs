@@ -88,7 +88,7 @@ async fn a_server_that_a_transfer_holds_is_left_alone() {
     let panel = Panel::start().await;
     let (node, agent) = panel.node("n", "25565").await;
     let id = panel.server(&node).await;
-    let db = panel::db::Db::open_sqlite(&panel.data().join("panel/panel.db")).await.unwrap();
+    let db = panel.db().await;
     let server = id.parse().unwrap();
     panel::db::servers::server_lock(&mut db.acquire().await.unwrap(), server, "0198-a-transfer").await.unwrap();
     for signal in ["start", "stop", "restart", "kill"] {

@@ -102,9 +102,11 @@ pub(super) async fn create(
         let details = json!({"name": server.name, place: server.node_id});
         audit::audit(&mut tx, app.now(), &admin.actor(), "server.create", id, &details).await?;
         let server = servers::server_get(&mut tx, id).await?;
-        tx.commit().await.map_err(DbError::from)?;
-        // Only now: an agent never hears of a server that may not exist.
+        let committed = tx.commit().await.map_err(DbError::from);
+        // Only now: an agent never hears of a server that may not exist. Also where the answer was lost, and whether it
+        // exists is not known here: the installation begins by looking.
         install::begin(&app, id);
+        committed?;
         Answer::created(format!("/api/v1/admin/servers/{id}"), &ServerView::from(server))
     };
     idempotency.once(&app, &admin, "POST /admin/servers", &raw, work).await

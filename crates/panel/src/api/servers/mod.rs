@@ -208,19 +208,29 @@ async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<ServerId>) -> R
     tx.commit().await.map_err(DbError::from)?;
 
     let removed = calls::call(&app, server.node_id, Request::RemoveServer { server_id: id }, calls::REMOVE).await;
-    let mut tx = app.db.begin().await?;
     match removed {
         Ok(_) => {}
         // It never got there, or an earlier attempt removed it and its answer was lost.
         Err(CallError::Refused(error)) if error.code == ErrorCode::NotFound => {}
         Err(error) => {
-            servers::server_unlock(&mut tx, id, &holder).await?;
-            tx.commit().await.map_err(DbError::from)?;
+            app.insist(async || servers::server_release(&mut *app.db.acquire().await?, id, &holder).await).await?;
             return Err(calls::refusal(error));
         }
     }
-    servers::server_delete(&mut tx, id, &holder).await?;
-    audit::audit(&mut tx, app.now(), &admin.actor(), "server.delete", id, &json!({"name": server.name})).await?;
-    tx.commit().await.map_err(DbError::from)?;
+    app.insist(async || forget(&app, &admin, &server, &holder).await).await?;
     Ok(Answer::no_content())
+}
+
+/// Deletes the row of a server whose files are gone. Again is the same.
+async fn forget(app: &App, admin: &Admin, server: &Server, holder: &str) -> Result<(), DbError> {
+    let mut tx = app.db.begin().await?;
+    match servers::server_get(&mut tx, server.id).await {
+        Ok(_) => {}
+        Err(DbError::NotFound) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    servers::server_delete(&mut tx, server.id, holder).await?;
+    let details = json!({"name": server.name});
+    audit::audit(&mut tx, app.now(), &admin.actor(), "server.delete", server.id, &details).await?;
+    Ok(tx.commit().await?)
 }

@@ -21,7 +21,9 @@ pub use ownership::{
 };
 
 use super::nodes::NodeKind;
-use super::{Conn, DbError, Page, Paging, exactly_one, from_i64, from_ms, from_word, to_i64, to_json, to_ms, to_word};
+use super::{
+    Conn, DbError, Page, Paging, direction, exactly_one, from_i64, from_ms, from_word, to_i64, to_json, to_ms, to_word,
+};
 
 /// One transfer.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,7 +180,7 @@ pub async fn transfers_page(
     let state = filter.state.map_or(Ok(String::new()), |state| to_word("transfers.state", &state))?;
     let server = filter.server_id.map_or_else(String::new, |id| id.to_string());
     let node = filter.node_id.map_or_else(String::new, |id| id.to_string());
-    let direction = if descending { "DESC" } else { "ASC" };
+    let direction = direction(descending);
     let sql = format!("SELECT * {WHERE} ORDER BY {column} {direction}, id {direction} LIMIT $4 OFFSET $5");
     let select = sqlx::query_as::<_, row::Row>(AssertSqlSafe(sql)).bind(state.clone()).bind(server.clone());
     let select = select.bind(node.clone()).bind(paging.limit()).bind(paging.offset());

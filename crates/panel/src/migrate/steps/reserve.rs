@@ -34,7 +34,8 @@ impl Step<Move> for ReserveTarget {
     }
 
     async fn undo(&self, it: &Move, _call: &Call<'_>) -> Result<(), Failure> {
-        let mut conn = it.db.acquire().await.map_err(db_failure)?;
-        allocations::allocations_unreserve(&mut conn, it.transfer.id).await.map_err(db_failure)
+        let mut tx = it.db.begin().await.map_err(db_failure)?;
+        allocations::allocations_unreserve(&mut tx, it.transfer.id).await.map_err(db_failure)?;
+        tx.commit().await.map_err(|error| db_failure(error.into()))
     }
 }
