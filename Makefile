@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
+.PHONY: help demo build test test-postgres test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
 
 # Where the target directory is: cargo's own rule, so that the demo finds what was built.
 BADGER = $${CARGO_TARGET_DIR:-target}/release/badger
@@ -19,6 +19,9 @@ build: ## the executable, optimised
 
 test: ## all that a change must pass: format, lints, every test this machine can run
 	scripts/test.sh
+
+test-postgres: ## only the panel's tests on a PostgreSQL server that it starts
+	scripts/test-postgres.sh
 
 test-docker: ## only the tests against two Docker engines and a real game server (root)
 	scripts/test-docker.sh

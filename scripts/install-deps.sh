@@ -18,6 +18,7 @@ curl|curl|the test of the documented call
 python3|python3|comparison of trees and the benchmarks
 rsync|rsync|the benchmark beside rsync
 /usr/bin/time|time|peak memory in the benchmark
+postgres|postgresql|the tests on PostgreSQL
 dockerd|docker.io|the tests against Docker
 iptables|iptables|the tests against Docker
 ip|iproute2|the tests against Docker
@@ -32,7 +33,13 @@ busybox|busybox-static|the tests against Kubernetes
 go|[Go 1.24 or newer, https://go.dev/dl]|the tests against Kubernetes
 '
 
-present() { if [ "$1" = busybox ]; then busybox_is_static; else have "$1"; fi; }
+present() {
+  case $1 in
+    busybox) busybox_is_static ;;
+    postgres) postgres_bin >/dev/null ;;
+    *) have "$1" ;;
+  esac
+}
 
 missing() {
   local command package skipped
@@ -46,6 +53,7 @@ can_install() { [ "$(id -u)" = 0 ] && have apt-get; }
 
 install_packages() {
   export DEBIAN_FRONTEND=noninteractive
+  postgres_without_a_cluster
   apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are there"
   # One by one: a package that cannot be had must not take the others with it.
   local package

@@ -34,3 +34,19 @@ busybox_root() {
     [ "$applet" = busybox ] || ln -s busybox "$1/bin/$applet"
   done
 }
+
+# Where the programs of PostgreSQL's server are; Debian has them in no PATH.
+postgres_bin() {
+  local dir
+  for dir in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
+    [ ! -x "$dir/initdb" ] || { printf '%s\n' "$dir"; return; }
+  done
+  dir=$(command -v initdb) && dirname "$dir"
+}
+
+# Debian's package would make and start a server of its own, which nobody has asked for.
+postgres_without_a_cluster() {
+  [ -e /etc/postgresql-common/createcluster.conf ] && return
+  install -d /etc/postgresql-common
+  printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.conf
+}

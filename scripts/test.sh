@@ -87,7 +87,19 @@ lacking() {
   printf 'it takes %s here (scripts/install-deps.sh, then make test-%s)\n' "${what:-Debian 12}" "${1,,}"
 }
 
+# The tests of the panel once more, on another database: not special, but not everywhere either.
+postgres_tests() {
+  if ! engines_expected && ! postgres_bin >/dev/null; then
+    printf '\n== postgres\n-- skipped: it takes PostgreSQL here (scripts/install-deps.sh, then make test-postgres)\n'
+    return
+  fi
+  phase postgres scripts/test-postgres.sh
+  count postgres
+  special postgres-moves scripts/test-postgres.sh cargo test --locked --no-fail-fast -p badger --test e2e -- --ignored postgres
+}
+
 special_tests() {
+  postgres_tests
   if [ "$(id -u)" = 0 ]; then
     special root cargo test --locked --workspace --test e2e -- --ignored as_root
   else

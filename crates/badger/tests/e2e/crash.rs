@@ -10,36 +10,40 @@ use crate::harness::random::Random;
 use crate::harness::{House, Player, Setup};
 
 /// Slow enough that the copying of a world of 4 MiB lasts a second or two, so that every phase can be hit.
-const BANDWIDTH: u64 = 4 << 20;
+pub(crate) const BANDWIDTH: u64 = 4 << 20;
 /// Phases at whose beginning the victim is killed, one after the other.
 const PHASES: [&str; 6] = ["preparing", "copying_while_running", "stopping", "transferring", "starting", "cleanup"];
 /// Kills at random moments on top of that.
 const RANDOM_KILLS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
-enum Victim {
+pub(crate) enum Victim {
+    /// The panel.
     Panel,
+    /// The daemon that has the server.
     Source,
+    /// The one that gets it.
     Target,
 }
 
 #[test]
 fn the_panel_killed_in_any_phase_goes_on_by_itself() {
-    kill_in_every_phase(Victim::Panel);
+    kill_in_every_phase(Victim::Panel, Setup::default());
 }
 
 #[test]
 fn the_source_daemon_killed_in_any_phase_harms_nobody() {
-    kill_in_every_phase(Victim::Source);
+    kill_in_every_phase(Victim::Source, Setup::default());
 }
 
 #[test]
 fn the_target_daemon_killed_in_any_phase_harms_nobody() {
-    kill_in_every_phase(Victim::Target);
+    kill_in_every_phase(Victim::Target, Setup::default());
 }
 
-fn kill_in_every_phase(victim: Victim) {
-    let (mut house, player) = House::playing(Setup::default());
+/// Migrates back and forth in a house, with a kill in each phase.
+pub(crate) fn kill_in_every_phase(victim: Victim, setup: Setup) {
+    let (mut house, player) = House::playing(setup);
     let mut random = Random::new("kill_in_every_phase");
     let mut in_time = 0;
     for phase in PHASES {
@@ -93,7 +97,8 @@ fn restart_daemon(house: &mut House, node: usize) {
     house.nodes[node].start();
 }
 
-fn assert_outcome(house: &House, player: &Player, ended: &Value, source: usize) {
+/// It is where it must be after a migration that ended like this, it runs, and everything is there.
+pub(crate) fn assert_outcome(house: &House, player: &Player, ended: &Value, source: usize) {
     let owner = match ended["state"].as_str().unwrap() {
         "completed" => 1 - source,
         "rolled_back" => source,

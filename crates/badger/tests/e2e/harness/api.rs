@@ -69,6 +69,11 @@ impl Api {
         self.run(Request::get(self.at(path)), None)
     }
 
+    /// `GET`, beside the API.
+    pub(crate) fn get_raw(&self, path: &str) -> Answer {
+        self.run(Request::get(format!("{}{path}", self.url)), None).unwrap()
+    }
+
     /// `POST` with a JSON body.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_text(path, &body.to_string())

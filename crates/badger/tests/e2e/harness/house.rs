@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api::{Answer, Api};
 use super::node::{MEMORY_MB, NewNode, Node, free_ports};
 use super::player::Player;
 use super::process::{BADGER, Process};
@@ -41,11 +42,13 @@ pub(crate) struct Setup {
     pub(crate) target_data: Option<PathBuf>,
     /// The egg, if not the ledger's.
     pub(crate) egg: Option<Value>,
+    /// The panel's PostgreSQL database; none for SQLite.
+    pub(crate) database: Option<String>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { world: "4M", docker_hosts: None, target_data: None, egg: None }
+        Self { world: "4M", docker_hosts: None, target_data: None, egg: None, database: None }
     }
 }
 
@@ -63,6 +66,8 @@ pub(crate) struct House {
     witness: Witness,
     listen: String,
     docker_hosts: Option<[String; 2]>,
+    /// What the panel is started with beyond the usual.
+    panel_args: Vec<String>,
     // Last: everything above works in it.
     dir: tempfile::TempDir,
 }
@@ -73,7 +78,8 @@ impl House {
         let dir = tempfile::Builder::new().prefix("badger-e2e.").tempdir().unwrap();
         let [port] = free_ports();
         let listen = format!("127.0.0.1:{port}");
-        let mut panel = start_panel(dir.path(), &listen, &[]);
+        let panel_args: Vec<String> = setup.database.map(|url| format!("--database={url}")).into_iter().collect();
+        let mut panel = start_panel(dir.path(), &listen, &args(&panel_args));
         let key = wait_panel(&mut panel, dir.path(), &listen);
         let api = Api::new(&format!("http://{listen}"), &key);
         let node = |n: usize, data: Option<PathBuf>| {
@@ -87,7 +93,8 @@ impl House {
         let egg = setup.egg.unwrap_or_else(|| ledger_egg(setup.world));
         let server = create_server(&api, &nodes[0], &egg);
         let witness = Witness::start(dir.path());
-        Self { api, panel: Some(panel), nodes, server, witness, listen, docker_hosts: setup.docker_hosts, dir }
+        let docker_hosts = setup.docker_hosts;
+        Self { api, panel: Some(panel), nodes, server, witness, listen, docker_hosts, panel_args, dir }
     }
 
     /// Builds one with the ledger running, and a player who has already played.
@@ -200,9 +207,22 @@ impl House {
 
     /// Starts the panel again on the same data and address.
     pub(crate) fn start_panel(&mut self) {
-        let mut panel = start_panel(self.dir.path(), &self.listen, &[]);
+        let mut panel = start_panel(self.dir.path(), &self.listen, &args(&self.panel_args));
         wait_panel(&mut panel, self.dir.path(), &self.listen);
         self.panel = Some(panel);
+    }
+
+    /// Starts another panel on the same database, with a data directory of its own: how it ended, and what it said.
+    pub(crate) fn second_panel(&self) -> (ExitStatus, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut second = start_panel(dir.path(), "127.0.0.1:0", &args(&self.panel_args));
+        let ended = eventually("the second panel has ended", Duration::from_secs(30), || second.ended());
+        (ended, fs::read_to_string(dir.path().join("panel.log")).unwrap())
+    }
+
+    /// What the panel says of itself to load balancers.
+    pub(crate) fn readiness(&self) -> Answer {
+        self.api.get_raw("/readyz")
     }
 
     /// What must be true whenever no transfer runs: nothing is locked or reserved, nothing is left on the node that
@@ -274,6 +294,10 @@ impl Drop for House {
 
 pub(crate) fn is_over(transfer: &Value) -> bool {
     matches!(transfer["state"].as_str(), Some("completed" | "rolled_back" | "stuck"))
+}
+
+fn args(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
 }
 
 /// Starts a panel in `dir`, with `more` arguments.
