@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-postgres test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
+.PHONY: help demo build test test-postgres test-services test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
 
 # Where the target directory is: cargo's own rule, so that the demo finds what was built.
 BADGER = $${CARGO_TARGET_DIR:-target}/release/badger
@@ -22,6 +22,9 @@ test: ## all that a change must pass: format, lints, every test this machine can
 
 test-postgres: ## only the panel's tests on a PostgreSQL server that it starts
 	scripts/test-postgres.sh
+
+test-services: ## only the tests against MariaDB and BIND, which it starts
+	scripts/test-services.sh
 
 test-docker: ## only the tests against two Docker engines and a real game server (root)
 	scripts/test-docker.sh

@@ -30,6 +30,9 @@ nft|nftables|the tests against Kubernetes
 conntrack|conntrack|the tests against Kubernetes
 openssl|openssl|the tests against Kubernetes
 busybox|busybox-static|the tests against Kubernetes
+mariadbd|mariadb-server|the tests against MariaDB and BIND (services)
+named|bind9|the tests against MariaDB and BIND (services)
+dig|bind9-dnsutils|the tests against MariaDB and BIND (services)
 go|[Go 1.24 or newer, https://go.dev/dl]|the tests against Kubernetes
 '
 

@@ -108,9 +108,11 @@ special_tests() {
   if engines_expected; then
     [ -n "${BADGER_TEST_KEEP:-}" ] || ours=yes
     export BADGER_TEST_KEEP=1
+    special services scripts/test-services.sh
     special docker scripts/test-docker.sh
     special kubernetes scripts/test-kubernetes.sh
   else
+    printf '\n== services\n-- skipped: %s\n' "$(lacking services)"
     printf '\n== docker\n-- skipped: %s\n' "$(lacking Docker)"
     printf '\n== kubernetes\n-- skipped: %s\n' "$(lacking Kubernetes)"
   fi

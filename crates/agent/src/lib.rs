@@ -6,6 +6,7 @@
 
 mod cluster;
 mod daemon;
+mod database;
 mod disk;
 mod error;
 mod identity;

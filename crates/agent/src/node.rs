@@ -11,6 +11,7 @@ use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request};
 use model::{Epoch, Resources, ServerId, ServerObservation, ServerSpec};
 use tokio::sync::Mutex;
 
+use crate::database;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Place};
@@ -94,6 +95,10 @@ impl Node {
             Request::MeasureServer { server_id } => return self.measure(server_id).await,
             Request::CheckTarget { spec, bytes, files } => {
                 return Ok(Reply::Checked { checks: self.check_target(&spec, bytes, files).await });
+            }
+            Request::CheckDatabase { host, port, database, username, password } => {
+                let answer = database::look(&host, port, &database, &username, &password).await;
+                return Ok(Reply::DatabaseChecked { answer });
             }
             Request::Transfer { .. } => return Err(AgentError::new(ErrorCode::Internal, "a transfer has its own way")),
         }

@@ -173,6 +173,7 @@ mod tests {
             "badger server set survival --owner kim",
             "badger key create deploy --scope admin.servers.* --network 10.0.0.0/8",
             "badger panel --data d --trusted-proxy 10.0.0.0/8,::1/128 --requests-per-s 50",
+            "badger panel --data d --allow-private-webhooks --allow-link-local-webhooks",
             "badger launcher --server-id 0198c0de-0000-7000-8000-000000000001 --permit-key k \
              --agent-id 0198c0de-0000-7000-8000-000000000002 --socket s --place p --data d --run r",
             "badger ledger serve --listen 127.0.0.1:1 --size 1G",

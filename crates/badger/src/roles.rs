@@ -44,6 +44,8 @@ pub(crate) struct PanelArgs {
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
+    outbound: OutboundArgs,
+    #[command(flatten)]
     parent: ParentArgs,
 }
 
@@ -96,6 +98,23 @@ impl AccessArgs {
             trusted_proxies: self.trusted_proxies.unwrap_or(default.trusted_proxies),
             requests_per_s: self.requests_per_s,
         }
+    }
+}
+
+/// What webhooks may lead to beside the public Internet.
+#[derive(Args, Debug)]
+struct OutboundArgs {
+    /// Let webhooks lead to this machine and to private networks
+    #[arg(long, env = "BADGER_ALLOW_PRIVATE_WEBHOOKS")]
+    allow_private_webhooks: bool,
+    /// Let webhooks lead to link-local addresses, which is where clouds keep their metadata
+    #[arg(long, env = "BADGER_ALLOW_LINK_LOCAL_WEBHOOKS")]
+    allow_link_local_webhooks: bool,
+}
+
+impl OutboundArgs {
+    fn config(&self) -> panel::OutboundConfig {
+        panel::OutboundConfig { private: self.allow_private_webhooks, link_local: self.allow_link_local_webhooks }
     }
 }
 
@@ -176,6 +195,7 @@ pub(crate) fn panel(args: PanelArgs) -> Result<Exit> {
         public_url: args.public_url,
         image: args.image,
         access: args.access.config(),
+        outbound: args.outbound.config(),
     };
     until_signal(async |shutdown| {
         let ready = |address| output::line(format!("listening on http://{address}"));

@@ -180,6 +180,19 @@ pub enum Request {
         /// Inodes that must fit.
         files: u64,
     },
+    /// Could a server here use this database? Really connects, and changes nothing. → [`Reply::DatabaseChecked`]
+    CheckDatabase {
+        /// Address or name of the MySQL or MariaDB server.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// The database.
+        database: String,
+        /// Its user.
+        username: String,
+        /// With which password.
+        password: Secret,
+    },
     /// One step of a transfer.
     Transfer {
         /// Which step of which transfer in which epoch.
@@ -188,6 +201,39 @@ pub enum Request {
         server_id: ServerId,
         /// What to do.
         action: TransferAction,
+    },
+}
+
+/// A secret on its way. Nobody sees it who prints what it is in.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// What a database said to somebody who wants to use it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum DatabaseAnswer {
+    /// It lets the user in.
+    Reached,
+    /// It answers, and does not.
+    Refused {
+        /// As MySQL numbers them: 1045 and 1130 about the user and where it comes from, 1044 about the database.
+        code: u16,
+        /// As it says.
+        message: String,
+        /// The address from which it saw the user come, where it says so.
+        seen_as: Option<String>,
+    },
+    /// It does not answer.
+    Unreachable {
+        /// Why.
+        message: String,
     },
 }
 
@@ -464,6 +510,11 @@ pub enum Reply {
     Checked {
         /// In no order.
         checks: Vec<Check>,
+    },
+    /// To [`Request::CheckDatabase`].
+    DatabaseChecked {
+        /// What it said.
+        answer: DatabaseAnswer,
     },
     /// To [`TransferAction::Precopy`].
     Precopied {

@@ -84,3 +84,39 @@ id!(
     /// A notice to everybody who uses the panel.
     AnnouncementId
 );
+id!(
+    /// A schedule of a server.
+    ScheduleId
+);
+id!(
+    /// One time that a schedule was due.
+    ScheduleRunId
+);
+id!(
+    /// Somebody outside who is told what happens.
+    WebhookId
+);
+id!(
+    /// One thing that a webhook is told.
+    DeliveryId
+);
+id!(
+    /// One thing that a user is told in the panel.
+    NotificationId
+);
+id!(
+    /// A MySQL or MariaDB server on which databases are made.
+    DatabaseHostId
+);
+id!(
+    /// A database of a game server.
+    DatabaseId
+);
+id!(
+    /// A DNS zone that takes updates.
+    DnsZoneId
+);
+id!(
+    /// A name of a game server in a zone.
+    DnsNameId
+);

@@ -13,7 +13,10 @@ mod transfer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use copy::{CopyProgress, CopyReceipt, FreezePrediction};
-pub use id::{AllocationId, AnnouncementId, ApiKeyId, EggId, NodeId, RoleId, ServerId, SessionId, TransferId, UserId};
+pub use id::{
+    AllocationId, AnnouncementId, ApiKeyId, DatabaseHostId, DatabaseId, DeliveryId, DnsNameId, DnsZoneId, EggId,
+    NodeId, NotificationId, RoleId, ScheduleId, ScheduleRunId, ServerId, SessionId, TransferId, UserId, WebhookId,
+};
 pub use jiff::Timestamp;
 pub use permit::{Epoch, Permit};
 pub use server::{

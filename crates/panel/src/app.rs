@@ -16,6 +16,8 @@ use crate::db::{Db, DbError};
 use crate::events::Hub;
 use crate::migrate::Migrations;
 use crate::permit::PermitSigner;
+use crate::wake::Wake;
+use crate::webhook::OutboundConfig;
 
 /// Between two attempts to reach a database that does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +39,10 @@ pub struct App {
     pub events: Arc<Hub>,
     /// The migrations that run.
     pub migrations: Arc<Migrations>,
+    /// Rouses what runs in the background.
+    pub wake: Arc<Wake>,
+    /// What webhooks may lead to.
+    pub outbound: OutboundConfig,
     /// How users and agents reach this panel, without a slash at the end.
     pub public_url: Arc<str>,
     /// The container image of ours that clusters run.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::access::AccessConfig;
 use crate::db::{Location, PostgresUrl};
+use crate::webhook::OutboundConfig;
 
 /// The image of this release, the same as the Helm chart's.
 pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/badgerpanel/badgerpanel:", env!("CARGO_PKG_VERSION"));
@@ -27,6 +28,8 @@ pub struct Config {
     pub image: Option<String>,
     /// Who may ask for others, and how often.
     pub access: AccessConfig,
+    /// What webhooks may lead to.
+    pub outbound: OutboundConfig,
 }
 
 impl Config {

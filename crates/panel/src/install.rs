@@ -15,7 +15,7 @@ use crate::agent::CallError;
 use crate::api::chain;
 use crate::app::App;
 use crate::db::servers::{self, Server};
-use crate::db::{DbError, allocations, audit, on_demand};
+use crate::db::{DbError, allocations, audit, on_demand, outbox};
 use crate::egg;
 
 /// How often an agent that says that time may help is asked again.
@@ -151,6 +151,9 @@ async fn try_end(
     }
     let start = servers::server_take_start(&mut tx, id).await?;
     audit::audit(&mut tx, app.now(), "panel", action, id, details).await?;
+    let name = servers::server_get(&mut tx, id).await?.name;
+    let data = json!({"server": {"id": id, "name": name}, "failure": error});
+    outbox::tell(&mut tx, app.now(), action, &data).await?;
     tx.commit().await?;
     Ok(start && error.is_none())
 }

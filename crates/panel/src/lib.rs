@@ -15,6 +15,7 @@ pub mod agent;
 pub mod api;
 pub mod app;
 pub mod config;
+pub mod databases;
 pub mod db;
 pub mod egg;
 pub mod events;
@@ -22,10 +23,17 @@ mod install;
 pub mod link;
 pub mod migrate;
 pub mod permit;
+mod presence;
 pub mod relay;
 mod run;
+pub mod schedule;
 mod serve;
+#[cfg(test)]
+mod testing;
+mod wake;
+pub mod webhook;
 
 pub use access::AccessConfig;
 pub use config::Config;
 pub use run::{StartError, router, run};
+pub use webhook::OutboundConfig;

@@ -28,7 +28,8 @@ use crate::migrate::{Connected, Migrations};
 use crate::permit::PermitSigner;
 use crate::relay::Relays;
 use crate::serve::serve;
-use crate::{Config, api, install};
+use crate::webhook::OutboundConfig;
+use crate::{Config, api, databases, install, presence, schedule, webhook};
 
 /// How long work in the background has to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -103,10 +104,16 @@ async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared
 
     let image = config.image.as_deref().unwrap_or(DEFAULT_IMAGE);
     let public_url = public_url.trim_end_matches('/');
-    let (app, link) = assemble(db, access, &config.data_dir, public_url, image, &shutdown)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (mut app, link) = assemble(db, access, clock, &config.data_dir, public_url, image, &shutdown)?;
+    app.outbound = config.outbound;
     servers::servers_unlock_requests(&mut *app.db.acquire().await?).await?;
     app.migrations.resume().await?;
     install::resume(&app).await?;
+    schedule::begin(&app).await?;
+    webhook::begin(&app);
+    databases::begin(&app).await?;
+    presence::begin(&app);
     tracing::info!(%address, data = %config.data_dir.display(), database = %location, "panel is up");
     Ok(Prepared { listener, address, app, link, lease })
 }
@@ -116,15 +123,15 @@ pub fn router(app: App, link: Link) -> Router {
     api::router(app).merge(link::routes(link))
 }
 
-fn assemble(
+pub(crate) fn assemble(
     db: Db,
     access: Access,
+    clock: Arc<dyn Clock>,
     data_dir: &Path,
     public_url: &str,
     image: &str,
     shutdown: &CancellationToken,
 ) -> Result<(App, Link), StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let permits = Arc::new(PermitSigner::load_or_create(&data_dir.join("permit.key"))?);
     let events = Arc::new(Hub::default());
     let registry = Arc::new(Registry::default());
@@ -150,6 +157,8 @@ fn assemble(
         permits,
         events,
         migrations,
+        wake: Arc::default(),
+        outbound: OutboundConfig::default(),
         public_url: public_url.into(),
         image: image.into(),
         tasks,

@@ -73,6 +73,11 @@ impl Orchestrator {
             Request::CheckTarget { spec, bytes, files } => {
                 Ok(Reply::Checked { checks: self.objects.check(&spec, bytes, files).await })
             }
+            // From the orchestrator's pod, whose way out of the cluster is that of the games.
+            Request::CheckDatabase { host, port, database, username, password } => {
+                let answer = crate::database::look(&host, port, &database, &username, &password).await;
+                Ok(Reply::DatabaseChecked { answer })
+            }
             _ => Ok(Reply::Done),
         }
     }

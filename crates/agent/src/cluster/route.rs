@@ -18,6 +18,8 @@ pub(super) enum Route {
     Pong,
     /// A look at the cluster.
     Check,
+    /// A connection from where we are, in the cluster's network.
+    Database,
     /// Objects, the egg's installation, the mover.
     Create,
     /// The mover if it is there, then all objects.
@@ -93,6 +95,7 @@ pub(super) fn route(request: &Request) -> Route {
         Request::MeasureServer { .. } => Route::Mover(Need::Files, Then::Answer),
         Request::RemoveServer { .. } => Route::Remove,
         Request::CheckTarget { .. } => Route::Check,
+        Request::CheckDatabase { .. } => Route::Database,
         Request::Transfer { action, .. } => of_action(action),
     }
 }
@@ -159,7 +162,7 @@ pub(super) enum Name {
 /// What it is about and which it is; `once` numbers those that are never the same. None: it is about no server.
 pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
     let (server, name) = match request {
-        Request::Ping | Request::CheckTarget { .. } => return None,
+        Request::Ping | Request::CheckTarget { .. } | Request::CheckDatabase { .. } => return None,
         Request::CreateServer { spec, .. } => (spec.id, Name::Create),
         Request::StartServer { server_id, permit } => (*server_id, Name::Start(permit.epoch)),
         Request::StopServer { server_id } => (*server_id, Name::Stop),
@@ -181,7 +184,7 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
 /// Which server a request is about.
 pub(super) fn server_of(request: &Request) -> Option<ServerId> {
     match request {
-        Request::Ping | Request::CheckTarget { .. } => None,
+        Request::Ping | Request::CheckTarget { .. } | Request::CheckDatabase { .. } => None,
         Request::CreateServer { spec, .. } => Some(spec.id),
         Request::StartServer { server_id, .. }
         | Request::StopServer { server_id }

@@ -57,6 +57,15 @@ impl Answer {
         }
         Ok(answer)
     }
+
+    /// The same page with one more number beside its slice.
+    #[must_use]
+    pub fn with_meta(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if let Some(meta) = self.body.as_mut().and_then(|body| body.get_mut("meta")).and_then(Value::as_object_mut) {
+            meta.insert(name.to_owned(), value.into());
+        }
+        self
+    }
 }
 
 impl IntoResponse for Answer {

@@ -144,6 +144,12 @@ impl ApiError {
         self.status
     }
 
+    /// What people read.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The stable word.
     #[must_use]
     pub fn code(&self) -> &str {

@@ -12,6 +12,8 @@ mod calls;
 mod check;
 mod client;
 mod clusters;
+mod database_hosts;
+mod databases;
 mod eggs;
 mod error;
 mod extract;
@@ -20,17 +22,20 @@ mod health;
 mod idempotent;
 mod keys;
 mod nodes;
+mod notifications;
 pub mod on_server;
 pub mod openapi;
 mod power;
 mod relay;
 mod roles;
+mod schedules;
 mod servers;
 mod session;
 mod subusers;
 pub mod transfers;
 mod users;
 mod views;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -44,7 +49,8 @@ pub use error::ApiError;
 pub(crate) use error::chain;
 pub use extract::{Body, Id, ListQuery};
 pub use idempotent::Idempotency;
-pub(crate) use power::start as start_server;
+pub use power::Signal;
+pub(crate) use power::{power_by_schedule, send_command, start as start_server};
 
 use crate::app::App;
 
@@ -67,6 +73,11 @@ pub fn router(app: App) -> Router {
         .merge(subusers::routes())
         .merge(users::routes())
         .merge(roles::routes())
+        .merge(schedules::routes())
+        .merge(webhooks::routes())
+        .merge(database_hosts::routes())
+        .merge(databases::routes())
+        .merge(notifications::routes())
         .merge(openapi::routes());
     Router::new()
         .nest("/api/v1", v1)

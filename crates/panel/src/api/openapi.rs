@@ -16,8 +16,8 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, PathItem, Ref, RefOr, Requi
 
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
-    allocations, announcements, audit_log, clusters, eggs, flags, health, keys, nodes, power, roles, servers, session,
-    subusers, transfers, users,
+    allocations, announcements, audit_log, clusters, database_hosts, databases, eggs, flags, health, keys, nodes,
+    notifications, power, roles, schedules, servers, session, subusers, transfers, users, webhooks,
 };
 use crate::app::App;
 
@@ -82,6 +82,11 @@ fn document_value() -> utoipa::openapi::OpenApi {
         audit_log::Doc::openapi(),
         subusers::Doc::openapi(),
         roles::Doc::openapi(),
+        schedules::Doc::openapi(),
+        webhooks::Doc::openapi(),
+        database_hosts::Doc::openapi(),
+        databases::Doc::openapi(),
+        notifications::Doc::openapi(),
         health::Doc::openapi(),
     ] {
         document.merge(part);

@@ -17,11 +17,12 @@ use serde_json::json;
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
+use super::check::{self, Problem};
 use super::extract::Numbers;
 use super::on_server::{OnServer, Right};
 use super::servers::{ServerView, load, locked, seen_by};
 use super::views::One;
-use super::{Admin, Answer, ApiError, Body, Idempotency, calls, chain};
+use super::{Answer, ApiError, Body, Idempotency, calls, chain};
 use crate::app::App;
 use crate::db::nodes::NodeKind;
 use crate::db::servers::{self, Server};
@@ -48,7 +49,7 @@ pub(super) fn routes() -> Router<App> {
 /// What to do with a server's power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Signal {
+pub enum Signal {
     /// Run it.
     Start,
     /// Ask it to end.
@@ -106,7 +107,7 @@ async fn power(
     let id = on.id;
     let signal = body.value.signal;
     let work = async {
-        let holder = begin(&app, &on.admin, id, signal).await?;
+        let holder = begin(&app, &on.admin.actor(), id, signal).await?;
         act_within(&app, id, signal, holder).await?;
         let mut conn = app.db.acquire().await?;
         Answer::accepted(format!("/api/v1/servers/{id}"), &seen_by(&on, load(&mut conn, id).await?))
@@ -115,7 +116,7 @@ async fn power(
 }
 
 /// Checks whether the action may be done, and takes the lock if it is a start. Answers the lock's holder then.
-async fn begin(app: &App, admin: &Admin, id: ServerId, signal: Signal) -> Result<Option<String>, ApiError> {
+async fn begin(app: &App, actor: &str, id: ServerId, signal: Signal) -> Result<Option<String>, ApiError> {
     let mut tx = app.db.begin().await?;
     let server = load(&mut tx, id).await?;
     admissible(&server)?;
@@ -126,7 +127,7 @@ async fn begin(app: &App, admin: &Admin, id: ServerId, signal: Signal) -> Result
     if let Some(holder) = &holder {
         servers::server_lock(&mut tx, id, holder).await?;
     }
-    audit::audit(&mut tx, app.now(), &admin.actor(), "server.power", id, &json!({"signal": signal})).await?;
+    audit::audit(&mut tx, app.now(), actor, "server.power", id, &json!({"signal": signal})).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(holder)
 }
@@ -177,6 +178,12 @@ async fn act(app: &App, id: ServerId, signal: Signal, holder: Option<String>) ->
             start(app, id).await
         }
     }
+}
+
+/// Does what a schedule says, and waits for the end of it. The same is refused as to a person.
+pub(crate) async fn power_by_schedule(app: &App, id: ServerId, signal: Signal, actor: &str) -> Result<(), ApiError> {
+    let holder = begin(app, actor, id, signal).await?;
+    act(app, id, signal, holder).await
 }
 
 /// Starts a server that nobody holds.
@@ -230,11 +237,22 @@ async fn tell(app: &App, id: ServerId, request: Request, patience: Duration) -> 
 async fn command(State(app): State<App>, on: OnServer, body: Body<CommandRequest>) -> Result<Answer, ApiError> {
     on.may(Right::Console)?;
     let line = body.value.command;
-    if line.is_empty() || line.len() > LONGEST_COMMAND || line.contains(['\n', '\r', '\0']) {
-        return Err(ApiError::invalid("command", format!("must be one line of 1 to {LONGEST_COMMAND} bytes")));
-    }
-    tell(&app, on.id, Request::SendConsole { server_id: on.id, line }, calls::QUICK).await?;
+    check::none(line_problems("command", &line))?;
+    send_command(&app, on.id, line).await?;
     Ok(Answer::no_content())
+}
+
+/// What a console does not take: nothing, more than one line, too long a line.
+pub(super) fn line_problems(field: &str, line: &str) -> Vec<Problem> {
+    if line.is_empty() || line.len() > LONGEST_COMMAND || line.contains(['\n', '\r', '\0']) {
+        return vec![(field.to_owned(), format!("must be one line of 1 to {LONGEST_COMMAND} bytes"))];
+    }
+    Vec::new()
+}
+
+/// Sends a line to the console of a server.
+pub(crate) async fn send_command(app: &App, id: ServerId, line: String) -> Result<(), ApiError> {
+    tell(app, id, Request::SendConsole { server_id: id, line }, calls::QUICK).await
 }
 
 /// Shows the last lines of the console.

@@ -18,7 +18,7 @@ use super::{Admin, Answer, ApiError, Body, Id, ListQuery};
 use crate::access::password;
 use crate::app::App;
 use crate::db::users::{self, Filter, NewUser, User};
-use crate::db::{Conn, DbError, audit, roles, sessions};
+use crate::db::{Conn, DbError, audit, outbox, roles, sessions};
 
 #[derive(OpenApi)]
 #[openapi(paths(create, list, show, update, set_password, end_sessions, remove))]
@@ -136,9 +136,11 @@ async fn create(State(app): State<App>, admin: Admin, body: Body<NewUserRequest>
     users::user_insert(&mut tx, &user, app.now()).await.map_err(taken)?;
     let details = json!({"username": user.username, "role_id": role_id});
     audit::audit(&mut tx, app.now(), &admin.actor(), "user.create", user.id, &details).await?;
-    let view = UserView::from(users::user_get(&mut tx, user.id).await?);
+    let user = users::user_get(&mut tx, user.id).await?;
+    outbox::tell(&mut tx, app.now(), "user.created", &about(&user)).await?;
     tx.commit().await.map_err(DbError::from)?;
-    Answer::created(location(user.id), &view)
+    let view = UserView::from(user);
+    Answer::created(location(view.id), &view)
 }
 
 /// Lists users.
@@ -213,6 +215,7 @@ async fn update(
     users::user_update(&mut tx, &after).await.map_err(taken)?;
     let details = json!({"username": after.username, "role_id": after.role_id, "disabled": after.disabled});
     audit::audit(&mut tx, app.now(), &admin.actor(), "user.update", id, &details).await?;
+    outbox::tell(&mut tx, app.now(), "user.updated", &about(&after)).await?;
     let view = UserView::from(users::user_get(&mut tx, id).await?);
     tx.commit().await.map_err(DbError::from)?;
     Answer::ok(&view)
@@ -278,8 +281,14 @@ async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<UserId>) -> Res
     })?;
     let details = json!({"username": user.username});
     audit::audit(&mut tx, app.now(), &admin.actor(), "user.delete", id, &details).await?;
+    outbox::tell(&mut tx, app.now(), "user.deleted", &about(&user)).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(Answer::no_content())
+}
+
+/// A user as webhooks are told about them.
+fn about(user: &User) -> serde_json::Value {
+    json!({"user": {"id": user.id, "username": user.username, "disabled": user.disabled}})
 }
 
 async fn load(conn: &mut Conn, id: UserId) -> Result<User, ApiError> {

@@ -33,6 +33,8 @@
 pub mod allocations;
 pub mod announcements;
 pub mod audit;
+pub mod database_hosts;
+pub mod databases;
 pub mod eggs;
 pub mod enrolment;
 mod error;
@@ -42,17 +44,22 @@ pub mod keys;
 mod lease;
 mod moving;
 pub mod nodes;
+pub mod notifications;
 pub mod on_demand;
+pub mod outbox;
 mod page;
 mod place;
 pub mod roles;
 pub mod saga_log;
+pub mod schedule_runs;
+pub mod schedules;
 pub mod servers;
 pub mod sessions;
 pub mod subusers;
 pub mod testing;
 pub mod transfers;
 pub mod users;
+pub mod webhooks;
 mod writer;
 
 use std::path::Path;
@@ -234,6 +241,13 @@ pub fn to_word<T: Serialize>(column: &'static str, value: &T) -> Result<String, 
 pub fn from_word<T: DeserializeOwned>(column: &'static str, word: &str) -> Result<T, DbError> {
     serde_json::from_value(serde_json::Value::String(word.to_owned()))
         .map_err(|error| DbError::Corrupt { column, why: error.to_string() })
+}
+
+/// Any statement, for tests that want a row as no function makes it.
+#[cfg(test)]
+pub(crate) async fn execute(conn: &mut Conn, sql: &str) -> Result<(), DbError> {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(conn).await?;
+    Ok(())
 }
 
 #[cfg(test)]

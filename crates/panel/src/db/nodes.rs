@@ -286,3 +286,16 @@ pub async fn node_usage(conn: &mut Conn, id: NodeId, except: Option<TransferId>)
         servers: from_i64("servers", owned.3)?,
     })
 }
+
+/// All of them, each with whether it was last told to be online.
+pub async fn nodes_told(conn: &mut Conn) -> Result<Vec<(NodeId, bool)>, DbError> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT id, told_online FROM nodes ORDER BY id").fetch_all(conn).await?;
+    rows.into_iter().map(|(id, told)| Ok((parse("nodes.id", &id)?, told != 0))).collect()
+}
+
+/// It is told to be online, or not to be. [`DbError::Conflict`] if that was told.
+pub async fn node_told(tx: &mut Conn, id: NodeId, online: bool) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE nodes SET told_online = $1 WHERE id = $2 AND told_online <> $1");
+    exactly_one(&update.bind(i64::from(online)).bind(id.to_string()).execute(tx).await?)
+}

@@ -7,7 +7,8 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use model::agent_api::{AgentError, ErrorCode, Notice, Outcome, Reply, ToAgent, ToPanel, VERSION, Welcome};
-use model::{NodeId, ServerId, ServerObservation};
+use model::{NodeId, ServerId, ServerObservation, ServerStatus};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -15,7 +16,7 @@ use super::Link;
 use super::handshake::{self, Credential, Refusal};
 use super::registry::Peer;
 use crate::api::chain;
-use crate::db::{DbError, allocations, nodes, on_demand, servers};
+use crate::db::{DbError, allocations, nodes, on_demand, outbox, servers};
 
 type Sink<'a> = SplitSink<&'a mut WebSocket, Message>;
 
@@ -169,14 +170,34 @@ fn misheard(node: NodeId, peer: &Peer, text: &str, error: &serde_json::Error) {
 async fn observe(link: &Link, node: NodeId, seen: &[ServerObservation]) {
     let record = async {
         let mut conn = link.db.acquire().await?;
-        for server in servers::servers_differing(&mut conn, node, seen).await? {
+        let differing = servers::servers_differing(&mut conn, node, seen).await?;
+        let (crashes, others): (Vec<_>, Vec<_>) =
+            differing.into_iter().partition(|server| server.status == ServerStatus::Crashed);
+        for server in others {
             servers::server_observed(&mut conn, node, server).await?;
+        }
+        drop(conn);
+        for server in crashes {
+            crashed(link, node, server).await?;
         }
         Ok::<_, DbError>(())
     };
     if let Err(error) = record.await {
         tracing::warn!(%node, error = chain(&error), "what an agent sees could not be recorded");
     }
+}
+
+/// A crash is told in the transaction in which it is recorded, so that it is told once.
+async fn crashed(link: &Link, node: NodeId, seen: &ServerObservation) -> Result<(), DbError> {
+    let mut tx = link.db.begin().await?;
+    let before = servers::server_get(&mut tx, seen.server_id).await?;
+    servers::server_observed(&mut tx, node, seen).await?;
+    let after = servers::server_get(&mut tx, seen.server_id).await?;
+    if before.status != after.status {
+        let data = json!({"server": {"id": after.id, "name": after.name}, "exit_code": seen.exit_code});
+        outbox::tell(&mut tx, link.clock.now(), "server.crashed", &data).await?;
+    }
+    tx.commit().await.map_err(DbError::from)
 }
 
 /// Records which addresses load balancers gave out: at a server's creation, or minutes later, or anew.

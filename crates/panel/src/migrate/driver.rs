@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{Move, status};
+use super::{Move, status, tell};
 use crate::db::saga_log::{SagaLog, saga_close};
 use crate::db::{DbError, transfers};
 use crate::events::News;
@@ -102,6 +102,9 @@ impl Driver {
             "boot_ms": row.boot_ms, "receipt": row.receipt, "path": row.path,
         });
         let news = if first { Some(self.keep(&mut tx, "end", body).await?) } else { None };
+        if first {
+            tell::ended(&mut tx, &row, at).await?;
+        }
         tx.commit().await?;
         let path = row.path.as_ref().and_then(|path| path.kind);
         tracing::info!(transfer = %id, ?state, ?failure, ?path, "transfer ended");
@@ -190,6 +193,7 @@ impl Driver {
             if transfers::stage_enter(tx, self.it.transfer.id, *stage, self.it.now()).await? {
                 let body = json!({"state": state, "stage": stage, "label": stage.label()});
                 news.push(self.keep(tx, "stage", body).await?);
+                tell::stage(tx, &self.it.transfer, *stage, self.it.now()).await?;
             }
         }
         Ok(news)

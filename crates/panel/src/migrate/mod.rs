@@ -24,6 +24,7 @@ mod requests;
 mod standing;
 mod status;
 mod steps;
+mod tell;
 mod tidy;
 
 use std::collections::HashMap;

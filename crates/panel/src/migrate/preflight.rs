@@ -14,6 +14,7 @@ use super::admission::{Facts, Refusal, Wanted, obstacles, start_it};
 use super::facts;
 use super::requests::MigrateError;
 use crate::agent::{Agents, CallError};
+use crate::databases::preflight as databases;
 use crate::db::allocations::{Allocation, allocations_of};
 use crate::db::nodes::{NodeKind, nodes_all};
 use crate::db::transfers::{Transfer, transfer_between};
@@ -40,6 +41,8 @@ pub struct Question {
     pub mode: Mode,
     /// Bytes per second.
     pub bandwidth_limit: Option<u64>,
+    /// What it has on database hosts.
+    pub databases: Vec<databases::Access>,
 }
 
 /// What is known about one target.
@@ -186,6 +189,7 @@ async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, si
         Err(CallError::Offline) => {}
         Err(error) => checks.push(no_answer("target", &error)),
     }
+    checks.extend(databases::checks(agents, &question.databases, facts.source.id, facts.target.id).await);
     checks.sort_by_key(|check| match check.level {
         CheckLevel::Error => 0,
         CheckLevel::Warning => 1,
@@ -311,7 +315,14 @@ mod tests {
     use super::*;
 
     fn question(mode: Mode, bandwidth_limit: Option<u64>) -> Question {
-        Question { server_id: ServerId::new(), target: None, allocation_id: None, mode, bandwidth_limit }
+        Question {
+            server_id: ServerId::new(),
+            target: None,
+            allocation_id: None,
+            mode,
+            bandwidth_limit,
+            databases: Vec::new(),
+        }
     }
 
     #[test]

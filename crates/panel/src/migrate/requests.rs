@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::admission::{self, Refusal};
 use super::driver::PAUSE;
-use super::{Migrations, facts, steps, store_error};
+use super::{Migrations, facts, steps, store_error, tell};
 use crate::agent::CallError;
 use crate::db::allocations::{self, Allocation};
 use crate::db::nodes::NodeKind;
@@ -113,6 +113,7 @@ impl Migrations {
         transfers::transfer_show(&mut tx, transfer.id, TransferState::Queued).await?;
         allocations::allocation_reserve(&mut tx, allocation.id, target, transfer.id).await?;
         enter_first_stage(&mut tx, &transfer).await?;
+        tell::started(&mut tx, &transfer, transfer.created_at).await?;
         saga_open(&mut tx, &SagaId(transfer.id.to_string())).await?;
         if let Err(error) = tx.commit().await {
             self.drive_if_accepted(transfer.id);

@@ -174,6 +174,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::RemoveServer { .. } => "remove",
         Request::MeasureServer { .. } => "measure",
         Request::CheckTarget { .. } => "check",
+        Request::CheckDatabase { .. } => "database",
         Request::Transfer { .. } => "transfer",
     }
 }

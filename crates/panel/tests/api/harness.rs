@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use panel::db::{Db, Location, testing};
-use panel::{AccessConfig, Config};
+use panel::{AccessConfig, Config, OutboundConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,13 +40,14 @@ impl Panel {
 
     pub(crate) async fn start_with(dir: TempDir, access: AccessConfig) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
+        let outbound = OutboundConfig { private: true, link_local: false };
         let data_dir = dir.path().join("panel");
         let database = match testing::location(dir.path()).await {
             Location::Sqlite(_) => None,
             Location::Postgres(url) => Some(url),
         };
         let (public_url, image, move_from_sqlite) = (None, None, false);
-        let config = Config { listen, database, move_from_sqlite, data_dir, public_url, image, access };
+        let config = Config { listen, database, move_from_sqlite, data_dir, public_url, image, access, outbound };
         let shutdown = CancellationToken::new();
         let (ready, address) = oneshot::channel();
         let token = shutdown.clone();

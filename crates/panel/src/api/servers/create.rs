@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::db::nodes::{self, Node, NodeKind};
 use crate::db::on_demand::{self, Choice};
 use crate::db::servers::{self, Server};
-use crate::db::{Conn, DbError, allocations, audit, eggs};
+use crate::db::{Conn, DbError, allocations, audit, eggs, outbox};
 use crate::egg::{Egg, check_environment};
 use crate::install;
 
@@ -99,9 +99,11 @@ pub(super) async fn create(
             servers::server_want_start(&mut tx, id).await?;
         }
         let place = format!("{}_id", server.node_kind.noun());
-        let details = json!({"name": server.name, place: server.node_id});
+        let details = json!({"name": server.name, place.as_str(): server.node_id});
         audit::audit(&mut tx, app.now(), &admin.actor(), "server.create", id, &details).await?;
         let server = servers::server_get(&mut tx, id).await?;
+        let data = json!({"server": {"id": id, "name": server.name, place: server.node_id}});
+        outbox::tell(&mut tx, app.now(), "server.created", &data).await?;
         let committed = tx.commit().await.map_err(DbError::from);
         // Only now: an agent never hears of a server that may not exist. Also where the answer was lost, and whether it
         // exists is not known here: the installation begins by looking.

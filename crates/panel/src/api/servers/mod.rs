@@ -21,7 +21,7 @@ use super::{Admin, Answer, ApiError, Body, Id, ListQuery, calls, check};
 use crate::agent::CallError;
 use crate::app::App;
 use crate::db::servers::{self, Filter, Server};
-use crate::db::{Conn, DbError, Page, audit, subusers, users};
+use crate::db::{Conn, DbError, Page, audit, databases, outbox, subusers, users};
 
 #[derive(OpenApi)]
 #[openapi(paths(create::create, list, show, update, list_own, show_own, remove))]
@@ -82,6 +82,10 @@ struct ServerChange {
     #[serde(default)]
     #[schema(value_type = Option<uuid::Uuid>)]
     owner_id: Given<UserId>,
+    /// How many databases it may have; null for as many as are asked for. `GET /servers/{id}/databases` shows it.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, example = 2)]
+    database_limit: Given<u64>,
 }
 
 /// Renames a server, or gives it to somebody else.
@@ -96,7 +100,9 @@ async fn update(
 ) -> Result<Answer, ApiError> {
     admin.may("admin.servers.update")?;
     let change = body.value;
-    check::none(change.name.iter().flat_map(|name| check::name("name", name)).collect())?;
+    let mut problems: Vec<_> = change.name.iter().flat_map(|name| check::name("name", name)).collect();
+    problems.extend(change.database_limit.value().into_iter().flat_map(|limit| check::size("database_limit", *limit)));
+    check::none(problems)?;
     let mut tx = app.db.begin().await?;
     let before = load(&mut tx, id).await?;
     if let Some(name) = &change.name {
@@ -107,8 +113,10 @@ async fn update(
         owner_exists(&mut tx, owner).await?;
         subusers::owner_set(&mut tx, id, owner).await?;
     }
+    let database_limit = change.database_limit.or(databases::limit_get(&mut tx, id).await?);
+    databases::limit_set(&mut tx, id, database_limit).await?;
     let server = load(&mut tx, id).await?;
-    let details = json!({"name": server.name, "owner_id": server.owner_id});
+    let details = json!({"name": server.name, "owner_id": server.owner_id, "database_limit": database_limit});
     audit::audit(&mut tx, app.now(), &admin.actor(), "server.update", id, &details).await?;
     tx.commit().await.map_err(DbError::from)?;
     Answer::ok(&ServerView::from(server))
@@ -232,5 +240,7 @@ async fn forget(app: &App, admin: &Admin, server: &Server, holder: &str) -> Resu
     servers::server_delete(&mut tx, server.id, holder).await?;
     let details = json!({"name": server.name});
     audit::audit(&mut tx, app.now(), &admin.actor(), "server.delete", server.id, &details).await?;
+    let data = json!({"server": {"id": server.id, "name": server.name}});
+    outbox::tell(&mut tx, app.now(), "server.deleted", &data).await?;
     Ok(tx.commit().await?)
 }

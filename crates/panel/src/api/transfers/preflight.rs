@@ -11,6 +11,7 @@ use super::{StartTransfer, known_as};
 use crate::api::views::One;
 use crate::api::{Admin, Answer, ApiError, Body, Id};
 use crate::app::App;
+use crate::databases;
 use crate::db::nodes::NodeKind;
 use crate::migrate::preflight::{Finding, Question, preflight};
 
@@ -121,6 +122,7 @@ pub(super) async fn look(
         allocation_id: body.allocation_id,
         mode: options.mode,
         bandwidth_limit: options.bandwidth_limit,
+        databases: databases::preflight::load(&mut *app.db.acquire().await?, &app.access.secrets, server_id).await?,
     };
     let found = preflight(&app.db, &*app.agents, &question).await?;
     Answer::ok(&found.into_iter().map(PreflightView::from).collect::<Vec<_>>())
