@@ -17,16 +17,18 @@ image_options() {
 }
 
 # static_badger PROFILE FILE: builds the executable so that it needs nothing around it, and puts it there without symbols.
-# Cargo keeps this beside the usual build, in a directory of the target's, so neither undoes the other. Names are
-# resolved by what glibc has built in, from /etc/hosts and /etc/resolv.conf.
+# How the C library is linked is decided when the executable is linked, so everything else in it is what the usual build has
+# made already: of a release `make build`'s, otherwise that of the tests. Cargo keeps the executables apart and says which
+# file this one is. Names are resolved by what glibc has built in, from /etc/hosts and /etc/resolv.conf.
 static_badger() {
-  local target folder=$1
-  target=$(rustc -vV | sed -n 's/^host: //p')
-  [ "$1" = release ] || folder=debug
-  (
+  local executable features=test-util
+  [ "$1" != release ] || features=
+  executable=$(
     cd "$here/.." || exit
-    RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" cargo build --locked --profile "$1" --target "$target" --bin badger >&2
-    strip -o "$2" "${CARGO_TARGET_DIR:-target}/$target/$folder/badger"
+    cargo rustc --locked --profile "$1" -p badger --bin badger --features "$features" \
+      --message-format json-render-diagnostics -- -C target-feature=+crt-static |
+      sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
   )
+  strip -o "$2" "${executable:?cargo has named no executable}"
   chmod 0755 "$2"
 }
