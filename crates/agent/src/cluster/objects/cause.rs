@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub(super) pods: Vec<Pod>,
     pub(super) claim: Option<PersistentVolumeClaim>,
     pub(super) events: Vec<Event>,
+    /// A refusal that was there before anybody asked for this pod. The next attempt to make it has a reason of its own.
+    pub(super) outdated: Option<String>,
 }
 
 /// What follows from it.
@@ -49,7 +51,7 @@ pub(super) fn verdict(seen: &Seen, game: bool) -> Verdict {
     let Some(deployment) = &seen.deployment else {
         return Verdict::Wait("its Deployment is not there".to_owned());
     };
-    if let Some(refused) = not_created(deployment) {
+    if let Some(refused) = not_created(deployment, seen.outdated.as_deref()) {
         return refused;
     }
     if !rolled_out(deployment) {
@@ -88,8 +90,11 @@ pub(super) fn refusal(deployment: &Deployment) -> Option<String> {
 }
 
 /// What no pod could be made for is on the Deployment.
-fn not_created(deployment: &Deployment) -> Option<Verdict> {
+fn not_created(deployment: &Deployment, outdated: Option<&str>) -> Option<Verdict> {
     let said = refusal(deployment)?;
+    if outdated == Some(said.as_str()) {
+        return Some(Verdict::Wait(format!("its controllers have not tried again yet; the last time: {said}")));
+    }
     let (code, cure) = forbidden(&said);
     let error = AgentError::new(code, format!("the cluster does not let its pod be made: {said}{cure}"));
     // The namespace is seconds old: its service account and the state of its quota are made by controllers.

@@ -68,9 +68,9 @@ impl Objects {
         self.raise_claim(&plan, &standing, &class).await?;
         api::apply::<Secret>(&self.inside(server), &make::secret(&plan)).await?;
         self.raise_service(&plan).await?;
-        self.forget_refusal(server, &mut standing.deployment).await?;
+        let outdated = self.forget_refusal(server, &mut standing.deployment).await?;
         self.raise_deployment(&plan, &standing).await?;
-        self.until_up(raise).await?;
+        self.until_up(raise, outdated).await?;
         self.set_epoch_of_pods(server, raise.epoch).await
     }
 
@@ -189,30 +189,36 @@ impl Objects {
     }
 
     /// A controller that was refused a pod waits longer each time before it tries again, minutes in the end, and its reason
-    /// stands until then, cured or not. With no pod to make it forgets both; then it is asked anew.
-    async fn forget_refusal(&self, server: ServerId, deployment: &mut Option<Deployment>) -> Result<(), AgentError> {
+    /// stands until then, cured or not. With no pod to make it forgets both; then it is asked anew. Answers the reason that
+    /// it has not forgotten.
+    async fn forget_refusal(
+        &self,
+        server: ServerId,
+        deployment: &mut Option<Deployment>,
+    ) -> Result<Option<String>, AgentError> {
         let (deployments, pods) = (self.inside::<Deployment>(server), self.inside::<Pod>(server));
-        let refused = |seen: &Option<Deployment>| seen.as_ref().is_some_and(|it| cause::refusal(it).is_some());
-        if !refused(deployment) || !api::list(&pods, &names::pods_of(server)).await?.is_empty() {
-            return Ok(());
+        let refusal = |seen: &Option<Deployment>| seen.as_ref().and_then(cause::refusal);
+        if refusal(deployment).is_none() || !api::list(&pods, &names::pods_of(server)).await?.is_empty() {
+            return Ok(None);
         }
         api::merge(&deployments, GAME, &json!({"spec": {"replicas": 0}})).await?;
         let deadline = Instant::now() + FORGETS;
         loop {
             *deployment = api::get(&deployments, GAME).await?;
-            if !refused(deployment) || Instant::now() >= deadline {
-                return Ok(());
+            let outdated = refusal(deployment);
+            if outdated.is_none() || Instant::now() >= deadline {
+                return Ok(outdated);
             }
             sleep(api::LOOK).await;
         }
     }
 
-    async fn until_up(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+    async fn until_up(&self, raise: &Raise<'_>, outdated: Option<String>) -> Result<(), AgentError> {
         let patience = self.config.patience;
         let deadline = Instant::now() + patience.raise;
         let mut doubted_since = None;
         loop {
-            let reason = match self.look(raise).await? {
+            let reason = match self.look(raise, outdated.clone()).await? {
                 Verdict::Up => return Ok(()),
                 Verdict::Refused(error) => return Err(error),
                 Verdict::Wait(reason) => {
@@ -234,9 +240,9 @@ impl Objects {
     }
 
     /// An API server that is away for a moment decides nothing.
-    async fn look(&self, raise: &Raise<'_>) -> Result<Verdict, AgentError> {
+    async fn look(&self, raise: &Raise<'_>, outdated: Option<String>) -> Result<Verdict, AgentError> {
         match self.seen(raise.spec.id).await {
-            Ok(seen) => Ok(cause::verdict(&seen, !raise.mover_only)),
+            Ok(seen) => Ok(cause::verdict(&Seen { outdated, ..seen }, !raise.mover_only)),
             Err(error) if error.code == ErrorCode::Unreachable => Ok(Verdict::Wait(error.message)),
             Err(error) => Err(error),
         }
@@ -248,6 +254,7 @@ impl Objects {
             pods: api::list(&self.inside::<Pod>(server), &names::pods_of(server)).await?,
             claim: self.claim(server).await?,
             events: api::list(&self.inside::<Event>(server), "").await?,
+            outdated: None,
         })
     }
 

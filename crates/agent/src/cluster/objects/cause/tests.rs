@@ -178,3 +178,13 @@ fn a_volume_that_is_being_deleted_is_never_started_on() {
     seen.claim = Some(serde_json::from_value(going).unwrap());
     assert!(matches!(verdict(&seen, true), Verdict::Refused(_)));
 }
+
+#[test]
+fn a_refusal_from_before_is_not_believed_and_the_next_one_is() {
+    let said =
+        |pod: &str| format!("pods \"{pod}\" is forbidden: exceeded quota: small, requested: pods=1, limited: pods=0");
+    let seen = |outdated: Option<String>| Seen { outdated, ..replica_failure(&said("game-1")) };
+    assert!(matches!(verdict(&seen(None), true), Verdict::Refused(_)));
+    assert!(matches!(verdict(&seen(Some(said("game-1"))), true), Verdict::Wait(_)), "it may have been cured");
+    assert!(matches!(verdict(&seen(Some(said("game-0"))), true), Verdict::Refused(_)), "this one is of now");
+}

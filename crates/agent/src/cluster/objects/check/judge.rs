@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, Node, ResourceQuota, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
@@ -49,6 +49,29 @@ pub(super) fn nodes(nodes: &Nodes, need: Amount) -> Check {
         None => {
             error("nodes", format!("no node can take its pod: {}", nodes.lack(need)), "lower its limits, or add a node")
         }
+    }
+}
+
+/// Where a name without a registry comes from, as nodes write it.
+const USUAL_REGISTRY: [&str; 2] = ["docker.io/", "docker.io/library/"];
+
+/// Whether it can be pulled shows when it is, which is before anything stops; that it need not be can be seen now. Nodes name
+/// their fifty largest images only, hence what they do not name is no error.
+pub(super) fn image(nodes: &[Node], image: &str) -> Check {
+    let is_it = |name: &String| {
+        name == image || USUAL_REGISTRY.iter().any(|registry| name.strip_prefix(registry) == Some(image))
+    };
+    let names = |node: &Node| {
+        let images = node.status.as_ref().and_then(|status| status.images.as_ref()).into_iter().flatten();
+        images.filter_map(|image| image.names.as_ref()).flatten().any(is_it)
+    };
+    match nodes.iter().find(|node| names(node)) {
+        Some(node) => fine("image", format!("node {} has the image {image}", node.name_any())),
+        None => warning(
+            "image",
+            format!("no node says that it has the image {image}: it will be pulled before anything stops"),
+            "if its registry cannot be reached from the cluster or wants credentials, load it onto the nodes beforehand",
+        ),
     }
 }
 

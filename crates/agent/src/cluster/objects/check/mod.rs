@@ -5,7 +5,7 @@
 
 mod judge;
 
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, Node, ResourceQuota, Service};
 use kube::api::Api;
 use model::ServerSpec;
 use model::agent_api::{AgentError, Check};
@@ -17,14 +17,22 @@ use super::{Objects, api, quantity};
 impl Objects {
     /// Every part says for itself that it could not be looked at.
     pub(super) async fn do_check(&self, spec: &ServerSpec, bytes: u64, files: u64) -> Vec<Check> {
-        let (nodes, storage, free, rights, quota) = tokio::join!(
+        let (nodes, image, storage, free, rights, quota) = tokio::join!(
             self.check_nodes(spec),
+            self.check_image(spec),
             self.check_storage(spec, bytes, files),
             self.check_ports(spec),
             self.check_rights(spec),
             self.check_namespace(spec, bytes),
         );
-        let found = [("nodes", nodes), ("storage", storage), ("ports", free), ("rights", rights), ("quota", quota)];
+        let found = [
+            ("nodes", nodes),
+            ("image", image),
+            ("storage", storage),
+            ("ports", free),
+            ("rights", rights),
+            ("quota", quota),
+        ];
         let all = found.into_iter().flat_map(|(part, found)| match found {
             Ok(checks) => checks,
             Err(error) => vec![judge::not_seen(part, &error)],
@@ -35,6 +43,11 @@ impl Objects {
     async fn check_nodes(&self, spec: &ServerSpec) -> Result<Vec<Check>, AgentError> {
         let need = need(spec.limits, &self.config, true);
         Ok(vec![judge::nodes(&self.nodes().await?, need)])
+    }
+
+    async fn check_image(&self, spec: &ServerSpec) -> Result<Vec<Check>, AgentError> {
+        let nodes = api::list(&Api::<Node>::all(self.client.clone()), "").await?;
+        Ok(vec![judge::image(&nodes, &spec.image)])
     }
 
     async fn check_storage(&self, spec: &ServerSpec, bytes: u64, files: u64) -> Result<Vec<Check>, AgentError> {

@@ -86,3 +86,17 @@ fn every_finding_that_forbids_or_warns_says_what_to_do() {
         assert!(!check.remedy.is_empty(), "{check:?}");
     }
 }
+
+#[test]
+fn an_image_that_a_node_has_is_known_by_its_short_name_too() {
+    let status = json!({"images": [{"names": ["docker.io/library/nginx:1.25", "badger.local/ledger:test"]}]});
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap();
+    for known in ["nginx:1.25", "library/nginx:1.25", "docker.io/library/nginx:1.25", "badger.local/ledger:test"] {
+        assert_eq!(image(std::slice::from_ref(&node), known).level, CheckLevel::Info, "{known}");
+    }
+    for unknown in ["nginx:1.26", "ginx:1.25", "example.org/ledger:test"] {
+        let found = image(std::slice::from_ref(&node), unknown);
+        assert!(found.level == CheckLevel::Warning && !found.remedy.is_empty(), "{found:?}");
+        assert!(found.message.contains(unknown), "{found:?}");
+    }
+}
