@@ -25,8 +25,9 @@ down() {
   end_unless_kept engines_down
 }
 
-# Both kinds of tests wait for the clusters most of the time. Those of the objects have servers of their own and take what
-# others do beside them, except faults: parts of a cluster that are killed, a node that is drained. So these come last.
+# All wait for the clusters most of the time, and so run beside each other: those of the objects, those with a server of
+# their own at the shared site, three at once. What kills parts of a cluster or configures it comes last and one by one;
+# its second thread waits for the first one's end, and so keeps the site up between the two.
 tests() {
   local objects e2e=(cargo test --locked --no-fail-fast --workspace --test e2e -- --ignored) thorough=(--skip thorough) failed=0
   # Every part killed in every phase takes half an hour more.
@@ -34,10 +35,10 @@ tests() {
   cargo test --locked --no-run --workspace --lib --test e2e
   cargo test --locked --no-fail-fast --workspace --lib -- --ignored kubernetes >"$archives/objects.txt" 2>&1 &
   objects=$!
-  "${e2e[@]}" kubernetes:: --skip kubernetes::faults "${thorough[@]}" || failed=1
+  "${e2e[@]}" kubernetes:: --skip kubernetes::alone "${thorough[@]}" --test-threads 3 || failed=1
   wait "$objects" || failed=1
   cat "$archives/objects.txt"
-  "${e2e[@]}" kubernetes::faults "${thorough[@]}" || failed=1
+  "${e2e[@]}" kubernetes::alone "${thorough[@]}" --test-threads 2 || failed=1
   return "$failed"
 }
 

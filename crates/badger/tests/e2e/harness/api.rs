@@ -79,6 +79,11 @@ impl Api {
         self.post_text(path, &body.to_string())
     }
 
+    /// `POST`, where the panel may be down.
+    pub(crate) fn try_post(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
+        self.run(Request::post(self.at(path)), Some(&body.to_string()))
+    }
+
     /// `POST` with a body that may be no JSON.
     pub(crate) fn post_text(&self, path: &str, body: &str) -> Answer {
         self.run(Request::post(self.at(path)), Some(body)).unwrap()
@@ -91,7 +96,12 @@ impl Api {
 
     /// `DELETE`.
     pub(crate) fn delete(&self, path: &str) -> Answer {
-        self.run(Request::delete(self.at(path)), None).unwrap()
+        self.try_delete(path).unwrap()
+    }
+
+    /// `DELETE`, where the panel may be down.
+    pub(crate) fn try_delete(&self, path: &str) -> Result<Answer, ureq::Error> {
+        self.run(Request::delete(self.at(path)), None)
     }
 
     fn at(&self, path: &str) -> String {

@@ -87,7 +87,8 @@ impl House {
             let data = data.unwrap_or_else(|| dir.path().join(format!("node-{n}")));
             let log = dir.path().join(format!("daemon-{n}.log"));
             let name = &format!("node-{n}");
-            Node::enrol(&api, NewNode { name, ip: "127.0.0.1", memory_mb: MEMORY_MB, data, log, docker_host: host })
+            let (memory_mb, ports) = (MEMORY_MB, 2);
+            Node::enrol(&api, NewNode { name, ip: "127.0.0.1", memory_mb, ports, data, log, docker_host: host })
         };
         let nodes = [node(0, None), node(1, setup.target_data.clone())];
         let egg = setup.egg.unwrap_or_else(|| ledger_egg(setup.world));

@@ -26,6 +26,8 @@ pub(crate) struct NewNode<'a> {
     pub(crate) ip: &'a str,
     /// In the panel's books.
     pub(crate) memory_mb: u64,
+    /// How many addresses it has for servers.
+    pub(crate) ports: usize,
     /// Its data directory.
     pub(crate) data: PathBuf,
     /// Where its daemon's output goes.
@@ -53,14 +55,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Makes it in the panel, gives it two ports, and starts its daemon with the one-time token.
+    /// Makes it in the panel, gives it its ports, and starts its daemon with the one-time token.
     pub(crate) fn enrol(api: &Api, new: NewNode<'_>) -> Self {
-        let NewNode { name, ip, memory_mb, data, log, docker_host } = new;
+        let NewNode { name, ip, memory_mb, ports, data, log, docker_host } = new;
         let body = json!({"name": name, "memory_mb": memory_mb, "disk_mb": DISK_MB, "cpu_percent": CPU_PERCENT});
         let node = api.post("/admin/nodes", &body).expect(201);
         let id = node["id"].as_str().unwrap().to_owned();
         let token = node["enrolment"]["token"].as_str().unwrap().to_owned();
-        let ports = free_ports::<2>().map(|port| port.to_string());
+        let ports: Vec<String> = (0..ports).flat_map(|_| free_ports::<1>()).map(|port| port.to_string()).collect();
         let body = json!({"node_id": id, "ip_address": ip, "ports": ports});
         let allocations = api.post("/admin/allocations", &body).expect(201);
         let of = |field: &str| -> Vec<String> {

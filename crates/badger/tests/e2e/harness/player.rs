@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use data_encoding::{BASE64_NOPAD, HEXLOWER};
 
 use super::wait::eventually;
 
-const NAME: &str = "e2e";
 const BETWEEN_RECORDS: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(3);
 const TO_CONNECT: Duration = Duration::from_millis(500);
@@ -27,6 +26,8 @@ struct Kept {
 /// Sends records until it is dropped, wherever the server is.
 #[derive(Debug)]
 pub(crate) struct Player {
+    /// Nobody else's: an address that the server has left may be another server's by now, with other players.
+    name: String,
     stop: Arc<AtomicBool>,
     kept: Arc<Mutex<Kept>>,
     addresses: Arc<Mutex<Vec<String>>>,
@@ -36,20 +37,22 @@ pub(crate) struct Player {
 impl Player {
     /// Plays at whichever of `addresses` answers.
     pub(crate) fn start(addresses: Vec<String>) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let name = format!("e2e-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let (stop, kept) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Kept::default())));
         let addresses = Arc::new(Mutex::new(addresses));
-        let (s, k, known) = (Arc::clone(&stop), Arc::clone(&kept), Arc::clone(&addresses));
+        let (s, k, known, who) = (Arc::clone(&stop), Arc::clone(&kept), Arc::clone(&addresses), name.clone());
         let thread = thread::spawn(move || {
             while !s.load(Ordering::Relaxed) {
                 let all = known.lock().unwrap().clone();
                 for address in &all {
                     // Refused, cut, gone: the next address, again and again.
-                    drop(play(address, &k, &s));
+                    drop(play(&who, address, &k, &s));
                 }
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        Self { stop, kept, addresses, thread: Some(thread) }
+        Self { name, stop, kept, addresses, thread: Some(thread) }
     }
 
     /// From now on it also tries `address`, and tries it first.
@@ -85,7 +88,7 @@ impl Player {
         let sums = self.kept.lock().unwrap().sums.clone();
         let (mut stream, mut reader) = connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        greet(&mut stream, &mut reader).unwrap();
+        greet(&self.name, &mut stream, &mut reader).unwrap();
         writeln!(stream, "VERIFY 1 {}", sums.len().max(1)).unwrap();
         for (seq, sum) in (1..).zip(&sums) {
             assert_eq!(line(&mut reader).unwrap(), format!("HAVE {seq} {sum}"), "an acknowledged record");
@@ -102,9 +105,12 @@ impl Drop for Player {
     }
 }
 
-fn play(address: &str, kept: &Mutex<Kept>, stop: &AtomicBool) -> std::io::Result<()> {
+fn play(name: &str, address: &str, kept: &Mutex<Kept>, stop: &AtomicBool) -> std::io::Result<()> {
     let (mut stream, mut reader) = connect(address)?;
-    greet(&mut stream, &mut reader)?;
+    let known_here = greet(name, &mut stream, &mut reader)?;
+    if known_here == 0 && !kept.lock().unwrap().sums.is_empty() {
+        return Err(std::io::Error::other("somebody else's server"));
+    }
     while !stop.load(Ordering::Relaxed) {
         let seq = kept.lock().unwrap().sums.len() + 1;
         let payload = format!("record {seq} of the end-to-end test {}", "·".repeat(seq % 700));
@@ -138,10 +144,12 @@ fn connect(address: &str) -> std::io::Result<(TcpStream, BufReader<TcpStream>)> 
     Ok((stream, reader))
 }
 
-fn greet(stream: &mut TcpStream, reader: &mut BufReader<TcpStream>) -> std::io::Result<()> {
-    writeln!(stream, "HELLO {NAME}")?;
+/// The number of the last record that the server has of this player.
+fn greet(name: &str, stream: &mut TcpStream, reader: &mut BufReader<TcpStream>) -> std::io::Result<u64> {
+    writeln!(stream, "HELLO {name}")?;
     let answer = line(reader)?;
-    if answer.starts_with("WELCOME ") { Ok(()) } else { Err(std::io::Error::other(answer)) }
+    let last = answer.strip_prefix("WELCOME ").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+    last.ok_or_else(|| std::io::Error::other(answer))
 }
 
 fn line(reader: &mut BufReader<TcpStream>) -> std::io::Result<String> {

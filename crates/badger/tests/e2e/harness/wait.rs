@@ -9,13 +9,15 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 pub(crate) fn within<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
+        let began = Instant::now();
         if let Some(found) = probe() {
             return Some(found);
         }
         if Instant::now() >= end {
             return None;
         }
-        thread::sleep(BETWEEN_LOOKS);
+        // A look that starts a program would otherwise keep a core busy, and what is waited for from it.
+        thread::sleep(BETWEEN_LOOKS.max(began.elapsed() * 2));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Nobody plays on a cluster before nothing can be taken back any more, and an address is had wherever one can be.
+//! Nobody plays on a cluster before nothing can be taken back any more.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::process::Command;
@@ -7,13 +7,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fleet::{SLOW, address};
-use super::kubectl::Kubectl;
-use super::{Fleet, Game, Place};
+use super::{Fleet, Place};
 use crate::harness::witness::games_in_containers;
 use crate::harness::{Player, eventually, within};
 
 /// The players' Service of the server on cluster `n`.
-fn service(fleet: &Fleet, n: usize) -> Value {
+pub(super) fn service(fleet: &Fleet, n: usize) -> Value {
     fleet.clusters[n].kubectl.json(&["get", "service", "game", "--namespace", &format!("bp-{}", fleet.server)])
 }
 
@@ -36,7 +35,8 @@ fn listens(pid: u32, port: u16) -> bool {
     })
 }
 
-fn gets_in(address: &str) -> bool {
+/// Whether somebody listens at an address.
+pub(super) fn gets_in(address: &str) -> bool {
     let to = address.to_socket_addrs().unwrap().next().unwrap();
     TcpStream::connect_timeout(&to, Duration::from_millis(100)).is_ok()
 }
@@ -105,77 +105,4 @@ fn kubernetes_nobody_gets_in_on_a_target_before_the_pivot_so_that_nothing_is_los
     assert_eq!(led_to(&fleet, target), 1);
     fleet.player().plays_on_within(SLOW);
     fleet.player().assert_all_there(&fleet.address());
-}
-
-/// Has a NodePort for somebody else, until it is dropped.
-struct Foreign {
-    kubectl: Kubectl,
-    name: String,
-}
-
-impl Foreign {
-    fn on(fleet: &Fleet, n: usize, port: u64) -> Self {
-        let (kubectl, name) = (fleet.clusters[n].kubectl.clone(), format!("somebody-elses-{port}"));
-        let ports = json!([{"port": 80, "nodePort": port}]);
-        let service = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
-            "spec": {"type": "NodePort", "selector": {"app": "shop"}, "ports": ports},
-        });
-        kubectl.fed(&["create", "-f", "-"], &service.to_string());
-        Self { kubectl, name }
-    }
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        // A test that fails says why by itself.
-        drop(self.kubectl.run(&["delete", "service", &self.name, "--namespace", "default"]));
-    }
-}
-
-/// Ports of the panel's rows for cluster `n`.
-fn rows(fleet: &Fleet, n: usize) -> Vec<u64> {
-    let rows = fleet.api.get(&format!("/admin/allocations?filter[cluster_id]={}", fleet.clusters[n].id)).expect(200);
-    rows.as_array().unwrap().iter().map(|row| row["port"].as_u64().unwrap()).collect()
-}
-
-#[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_a_port_that_somebody_else_has_in_the_cluster_gives_way_to_the_next() {
-    let mut fleet = Fleet::new();
-    // The lowest of its range is what the panel takes first.
-    let shop = Foreign::on(&fleet, 0, 30000);
-    let made = fleet.try_create(Game::Ledger, Place::Cluster(0), &json!({})).expect(201);
-    fleet.adopt(Game::Ledger, &made);
-    drop(shop);
-    let port = fleet.server()["allocation"]["port"].as_u64().unwrap();
-    assert_eq!((port, rows(&fleet, 0)), (30001, vec![30001]));
-
-    let shop = Foreign::on(&fleet, 1, port);
-    fleet.migrated(Place::Cluster(1), &json!({}));
-    drop(shop);
-    let port = fleet.server()["allocation"]["port"].as_u64().unwrap();
-    assert_eq!((port, rows(&fleet, 1), rows(&fleet, 0)), (30002, vec![30002], vec![]));
-    assert_eq!(service(&fleet, 1)["spec"]["ports"][0]["nodePort"], port);
-    fleet.power("start");
-    fleet.wait_status("running");
-    eventually("the game answers there", SLOW, || gets_in(&fleet.address()).then_some(()));
-}
-
-#[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_a_server_that_is_made_behind_a_load_balancer_gets_its_address() {
-    let mut fleet = Fleet::new();
-    fleet.clusters[0].configure(&fleet.api, "service_type: \"NodePort\"", "service_type: \"LoadBalancer\"");
-    let made = fleet.try_create(Game::Ledger, Place::Cluster(0), &json!({})).expect(201);
-    fleet.adopt(Game::Ledger, &made);
-    assert_eq!(service(&fleet, 0)["spec"]["type"], "LoadBalancer");
-    // These clusters have none: its word is put there as its controller would.
-    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}}).to_string();
-    let namespace = format!("bp-{}", fleet.server);
-    let patch = ["patch", "service", "game", "--namespace", &namespace, "--subresource=status", "--type=merge"];
-    fleet.clusters[0].kubectl.ok(&[&patch[..], &["-p", &status]].concat());
-    eventually("the panel tells where players get in", SLOW, || {
-        (fleet.server()["allocation"]["ip_address"] == "192.0.2.7").then_some(())
-    });
 }

@@ -1,5 +1,6 @@
 //! One cluster: its orchestrator comes and goes as an administrator would do it, and its objects are counted.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -102,6 +103,16 @@ impl Cluster {
         assert!(output.status.success() || std::thread::panicking(), "{what:?}: {said}");
     }
 
+    /// What a server's only volume in this cluster has of its files, on the machine.
+    pub(super) fn server_data(&self, server: &str) -> PathBuf {
+        let namespace = format!("bp-{server}");
+        let claims = self.kubectl.list(&["pvc", "--namespace", &namespace, "--selector", "!badgerpanel.io/retained"]);
+        let (claim, volume) = (&claims[0]["metadata"]["name"], &claims[0]["spec"]["volumeName"]);
+        let folder = format!("{}_{namespace}_{}", volume.as_str().unwrap(), claim.as_str().unwrap());
+        let volumes = PathBuf::from(given("BADGER_TEST_KUBE_STATE")).join(self.name).join("volumes");
+        volumes.join(folder).join("servers").join(server).join("data")
+    }
+
     /// Every object of a server: its namespace, all in it, its volumes.
     pub(super) fn objects(&self, server: &str) -> Vec<Value> {
         let (namespace, all) = (format!("bp-{server}"), self.kubectl.list(&[KINDS, "--all-namespaces"]));
@@ -136,22 +147,17 @@ impl Cluster {
         pods[0].clone()
     }
 
-    /// Changes a line of the orchestrator's configuration and restarts it, as an administrator would.
-    pub(super) fn configure(&self, api: &Api, from: &str, to: &str) {
+    /// Changes lines of the orchestrator's configuration and restarts it, as an administrator would.
+    pub(super) fn configure(&self, api: &Api, changes: &[(&str, &str)]) {
         let config = self.kubectl.json(&["get", "configmap", "badger-orchestrator", "--namespace", SYSTEM]);
-        let text = config["data"]["config.yml"].as_str().unwrap();
-        assert!(text.contains(from), "{text}");
-        let patch = json!({"data": {"config.yml": text.replace(from, to)}}).to_string();
-        self.kubectl.ok(&[
-            "patch",
-            "configmap",
-            "badger-orchestrator",
-            "--namespace",
-            SYSTEM,
-            "--type=merge",
-            "-p",
-            &patch,
-        ]);
+        let mut text = config["data"]["config.yml"].as_str().unwrap().to_owned();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}: {text}");
+            text = text.replace(from, to);
+        }
+        let patch = json!({"data": {"config.yml": text}}).to_string();
+        let of_it = ["configmap", "badger-orchestrator", "--namespace", SYSTEM];
+        self.kubectl.ok(&[&["patch", "--type=merge", "-p", &patch], &of_it[..]].concat());
         self.restart_orchestrator(api);
     }
 

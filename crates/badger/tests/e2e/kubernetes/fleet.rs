@@ -1,28 +1,25 @@
-//! A panel, two clusters, two nodes with an engine each, and one server somewhere among them.
+//! One server somewhere among two clusters and two nodes, its player, and the witness that it is never twice.
 
 use std::cell::RefCell;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Installer, host_ip};
 use super::kubectl::given;
+use super::site::{Company, Site, Stay};
 use crate::docker::{hosts, remove_containers};
-use crate::harness::api::{Answer, Api};
-use crate::harness::house::{MIGRATION, is_over, start_panel, wait_panel};
-use crate::harness::node::{NewNode, Node, free_ports};
-use crate::harness::process::Process;
+use crate::harness::api::Answer;
+use crate::harness::house::{MIGRATION, is_over};
 use crate::harness::witness::{Witness, games_in_containers};
-use crate::harness::{Player, eventually, tree, within};
+use crate::harness::{Player, eventually, within};
 
 /// A walk over all processes of the machine; a game that ends and one that begins are seconds apart.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// For a game that was killed, until the panel lets it be removed.
+const TO_END: Duration = Duration::from_secs(20);
 /// A pod is scheduled, its volume made, its image unpacked.
 pub(super) const SLOW: Duration = Duration::from_mins(3);
-
-/// More than any cluster has, so that what a cluster refuses is not refused by the books before.
-const MEMORY_MB: u64 = 2_000_000;
 
 /// Where a server can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,69 +55,36 @@ impl Game {
     }
 }
 
-/// All of it. Tests take turns, and the next one waits until this one has tidied up.
+/// One server at a site, and who looks after it.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    /// The API, as its admin.
-    pub(super) api: Api,
-    /// Clusters a and b.
-    pub(super) clusters: [Cluster; 2],
-    /// The nodes.
-    pub(super) nodes: [RefCell<Node>; 2],
     /// The server's id; empty before one was made.
     pub(super) server: String,
     player: Option<Player>,
     witness: Option<Witness>,
-    panel: RefCell<Option<Process>>,
-    listen: String,
-    dir: tempfile::TempDir,
+    transfers: RefCell<Vec<String>>,
     // Last: it lets the next test begin.
-    _turn: MutexGuard<'static, ()>,
+    stay: Stay,
 }
 
-static TURN: Mutex<()> = Mutex::new(());
+impl Deref for Fleet {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        self.stay.site()
+    }
+}
 
 impl Fleet {
     /// Without a server.
-    pub(super) fn new() -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = tempfile::Builder::new().prefix("badger-e2e.").tempdir().unwrap();
-        let [port] = free_ports();
-        let listen = format!("{}:{port}", host_ip());
-        let mut panel = start_panel(dir.path(), &listen, &["--image", &given("BADGER_TEST_BADGER_IMAGE")]);
-        let api = Api::new(&format!("http://{listen}"), &wait_panel(&mut panel, dir.path(), &listen));
-        let clusters = std::thread::scope(|scope| {
-            let a = scope.spawn(|| Cluster::join(&api, "a", Installer::Kubectl));
-            let b = scope.spawn(|| Cluster::join(&api, "b", Installer::Helm));
-            [a.join().unwrap(), b.join().unwrap()]
-        });
-        let engines = hosts();
-        let nodes = [0, 1].map(|n| {
-            let (data, log) = (dir.path().join(format!("node-{n}")), dir.path().join(format!("daemon-{n}.log")));
-            let (name, docker_host) = (&format!("node-{n}"), Some(engines[n].as_str()));
-            RefCell::new(Node::enrol(
-                &api,
-                NewNode { name, ip: &host_ip(), memory_mb: MEMORY_MB, data, log, docker_host },
-            ))
-        });
-        let panel = RefCell::new(Some(panel));
-        Self {
-            api,
-            clusters,
-            nodes,
-            server: String::new(),
-            player: None,
-            witness: None,
-            panel,
-            listen,
-            dir,
-            _turn: turn,
-        }
+    pub(super) fn new(company: Company) -> Self {
+        let transfers = RefCell::default();
+        Self { server: String::new(), player: None, witness: None, transfers, stay: Stay::begin(company) }
     }
 
     /// With a server that is installed and offline.
-    pub(super) fn with(game: Game, place: Place) -> Self {
-        let mut fleet = Self::new();
+    pub(super) fn with(game: Game, place: Place, company: Company) -> Self {
+        let mut fleet = Self::new(company);
         let made = fleet.try_create(game, place, &json!({})).expect(201);
         fleet.adopt(game, &made);
         fleet
@@ -138,9 +102,18 @@ impl Fleet {
         });
     }
 
-    /// With the ledger running and a player who has already played.
+    /// With the ledger running and a player who has already played, beside other tests.
     pub(super) fn playing(place: Place) -> Self {
-        let mut fleet = Self::with(Game::Ledger, place);
+        Self::playing_in(place, Company::Others)
+    }
+
+    /// The same with the site to itself.
+    pub(super) fn playing_alone(place: Place) -> Self {
+        Self::playing_in(place, Company::Nobody)
+    }
+
+    fn playing_in(place: Place, company: Company) -> Self {
+        let mut fleet = Self::with(Game::Ledger, place, company);
         fleet.power("start");
         fleet.wait_status("running");
         let player = Player::start(vec![fleet.address()]);
@@ -159,10 +132,8 @@ impl Fleet {
         match place {
             // One core is 100 % on a node and 1000 millicores on a cluster.
             Place::Node(n) => {
-                let node = self.nodes[n].borrow();
                 fields.insert("cpu_limit".into(), json!(100));
-                fields.insert("node_id".into(), json!(node.id));
-                fields.insert("allocation_id".into(), json!(node.allocations[0]));
+                fields.insert("node_id".into(), json!(self.node(n).id));
             }
             Place::Cluster(n) => {
                 fields.insert("cpu_limit".into(), json!(1000));
@@ -219,7 +190,7 @@ impl Fleet {
         let server = self.server();
         let is = |field: &str, id: &str| server[field].as_str() == Some(id);
         let cluster = self.clusters.iter().position(|cluster| is("cluster_id", &cluster.id)).map(Place::Cluster);
-        let node = self.nodes.iter().position(|node| is("node_id", &node.borrow().id)).map(Place::Node);
+        let node = [0, 1].into_iter().find(|n| is("node_id", &self.node(*n).id)).map(Place::Node);
         assert!(cluster.is_some() != node.is_some(), "in one place: {server}");
         cluster.or(node).unwrap()
     }
@@ -231,13 +202,15 @@ impl Fleet {
             player.also_at(&address(&transfer["target"]["allocation"]));
             player.also_at(&self.address());
         }
-        transfer["id"].as_str().unwrap().to_owned()
+        let id = transfer["id"].as_str().unwrap().to_owned();
+        self.transfers.borrow_mut().push(id.clone());
+        id
     }
 
     /// The same, where it may be refused.
     pub(super) fn try_migrate(&self, place: Place, options: &Value) -> Answer {
         let mut body = match place {
-            Place::Node(n) => json!({"target_node_id": self.nodes[n].borrow().id}),
+            Place::Node(n) => json!({"target_node_id": self.node(n).id}),
             Place::Cluster(n) => json!({"target_cluster_id": self.clusters[n].id}),
         };
         body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
@@ -298,14 +271,15 @@ impl Fleet {
     }
 
     fn assert_let_go(&self, n: usize, owner: Place) {
-        let node = self.nodes[n].borrow();
+        let node = self.node(n);
         if owner != Place::Node(n) {
             // The agent removes what it has to in the same step; the answer to the panel may be a moment earlier.
             let gone = || (!node.data.join("servers").join(&self.server).join("data").exists()).then_some(());
             eventually("the other node lets go", Duration::from_secs(10), gone);
             assert_eq!(crate::docker::all(&hosts()[n], &self.server), 0, "a container is left on node {n}");
         }
-        assert!(tree::is_empty(&node.data.join("staging")), "staging is left on node {n}");
+        let left = |transfer: &&String| node.data.join("staging").join(transfer).exists();
+        assert_eq!(self.transfers.borrow().iter().find(left), None, "staging is left on node {n}");
     }
 
     /// Where the server is not, a volume may be kept and nothing may run; nowhere is anything of a transfer.
@@ -325,44 +299,32 @@ impl Fleet {
         let names: Vec<String> = left.iter().map(|it| format!("{} {}", it["kind"], it["metadata"]["name"])).collect();
         assert!(clean.is_some(), "left on cluster {}: {names:?}", cluster.name);
     }
-
-    /// Holds the panel still, or lets it go on.
-    pub(super) fn hold_panel(&self, still: bool) {
-        self.panel.borrow().as_ref().expect("the panel runs").hold(still);
-    }
-
-    /// `kill -9` of the panel, and a new one on the same data and address.
-    pub(super) fn restart_panel(&self) {
-        self.panel.borrow_mut().take().expect("the panel runs").kill();
-        let mut panel = start_panel(self.dir.path(), &self.listen, &["--image", &given("BADGER_TEST_BADGER_IMAGE")]);
-        wait_panel(&mut panel, self.dir.path(), &self.listen);
-        *self.panel.borrow_mut() = Some(panel);
-    }
 }
 
 impl Drop for Fleet {
-    /// Containers and pods outlive their agents by design, so they are ended here.
+    /// Containers and pods outlive their agents by design, so they are ended here. The panel is asked first, which has to
+    /// forget a server that it should not miss; after a failure it may refuse, and it is done without it.
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.clusters.iter().for_each(|cluster| cluster.print_state(&self.server));
+        let failed = std::thread::panicking();
+        if failed {
+            self.print_state(&self.server);
         }
         drop(self.player.take());
-        self.nodes.iter().for_each(|node| drop(node.borrow_mut().process.take()));
-        drop(self.panel.borrow_mut().take());
         let server = self.server.as_str();
+        if server.is_empty() {
+            return;
+        }
+        drop(self.api.try_post(&format!("/servers/{server}/power"), &json!({"signal": "kill"})));
+        within(TO_END, || {
+            let refused = self.api.try_delete(&format!("/admin/servers/{server}")).is_ok_and(|it| it.status == 409);
+            (!refused).then_some(())
+        });
         std::thread::scope(|scope| {
             for cluster in &self.clusters {
-                scope.spawn(move || {
-                    cluster.leave();
-                    cluster.forget(server);
-                });
+                scope.spawn(move || cluster.forget(server));
             }
         });
-        if !self.server.is_empty() {
-            for host in hosts() {
-                remove_containers(&host, &self.server);
-            }
-        }
+        hosts().iter().for_each(|host| remove_containers(host, server));
     }
 }
 

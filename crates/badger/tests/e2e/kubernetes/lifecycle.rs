@@ -1,12 +1,13 @@
-//! A server's life on a cluster, by the same API as on a node; `kubectl` sees what should be there and no more.
+//! A server's life on a cluster, by the same API as on a node; `kubectl` sees what should be there and no more. A part of
+//! its pod that ends, or all of it, is no harm.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::fleet::SLOW;
-use super::{Fleet, Game, Place};
-use crate::harness::eventually;
+use super::{Company, Fleet, Game, Place};
+use crate::harness::{eventually, within};
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
@@ -105,31 +106,40 @@ fn uid(fleet: &Fleet, n: usize) -> Value {
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_what_a_person_changes_by_hand_is_told() {
-    let fleet = Fleet::playing(Place::Cluster(0));
-    let (kubectl, namespace) = (&fleet.clusters[0].kubectl, format!("bp-{}", fleet.server));
-    assert_eq!(fleet.server()["attention"], json!([]));
-    let deployment = kubectl.list(&["deployments", "--namespace", &namespace])[0]["metadata"]["name"].clone();
-    let scale = ["scale", "deployment", deployment.as_str().unwrap(), "--replicas=0", "--namespace", &namespace];
-    kubectl.ok(&scale);
-    eventually("the panel tells", SLOW, || {
-        let attention = fleet.server()["attention"].as_array().unwrap().clone();
-        attention.iter().any(|line| line.as_str().unwrap().contains("scaled by hand")).then_some(())
-    });
-    // A start puts it right again, and everything is there.
-    eventually("the game is seen to be down", SLOW, || (fleet.server()["status"] != "running").then_some(()));
+fn kubernetes_a_real_game_server_is_installed_and_answers() {
+    let fleet = Fleet::with(Game::Minetest, Place::Cluster(1), Company::Others);
     fleet.power("start");
     fleet.wait_status("running");
-    fleet.player().plays_on_within(SLOW);
-    fleet.player().assert_all_there(&fleet.address());
-    eventually("all is well", SLOW, || (fleet.server()["attention"] == json!([])).then_some(()));
+    crate::docker::assert_answers(&fleet.address());
 }
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_a_real_game_server_is_installed_and_answers() {
-    let fleet = Fleet::with(Game::Minetest, Place::Cluster(1));
-    fleet.power("start");
+fn kubernetes_a_launcher_that_is_killed_takes_its_game_along_and_the_panel_is_told() {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    fleet.clusters[0].kill_in_pod(&fleet.server, "launcher");
+    eventually("the game is seen to be down", SLOW, || (fleet.server()["status"] != "running").then_some(()));
+    within(Duration::from_secs(5), || (fleet.server()["status"] == "running").then_some(()))
+        .unwrap_or_else(|| fleet.power("start"));
     fleet.wait_status("running");
-    crate::docker::assert_answers(&fleet.address());
+    fleet.player().plays_on_within(SLOW);
+    fleet.player().assert_all_there(&fleet.address());
+    fleet.assert_settled();
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_pod_that_is_evicted_comes_back_with_its_game() {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    let before = uid(&fleet, 0);
+    fleet.clusters[0].evict(&fleet.server);
+    // Asked to go, it plays on for a moment.
+    eventually("another pod is there alone", SLOW, || {
+        let pods = fleet.clusters[0].kubectl.list(&["pods", "--namespace", &format!("bp-{}", fleet.server)]);
+        (pods.len() == 1 && pods[0]["metadata"]["uid"] != before).then_some(())
+    });
+    fleet.player().plays_on_within(SLOW);
+    fleet.wait_status("running");
+    fleet.player().assert_all_there(&fleet.address());
+    fleet.assert_settled();
 }

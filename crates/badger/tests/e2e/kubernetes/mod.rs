@@ -1,19 +1,20 @@
 //! Servers on two real clusters and two real engines, and every way between them.
 //!
 //! `scripts/test-kubernetes.sh` starts the clusters and engines, makes the images and runs these tests; alone they are
-//! ignored. They take turns: a cluster has one orchestrator, and each test brings its own panel.
+//! ignored. They share a panel, orchestrators and daemons, and run beside each other with a server of their own each, but
+//! for those in [`alone`].
 
-mod aborts;
 mod admit;
+mod alone;
 mod cluster;
 mod directions;
-mod faults;
 mod fleet;
-mod install;
+mod hands;
 mod kubectl;
-mod ladder;
 mod lifecycle;
 mod moment;
 mod refusals;
+mod site;
 
 use fleet::{Fleet, Game, Place};
+use site::Company;

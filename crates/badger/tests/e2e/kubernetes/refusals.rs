@@ -1,16 +1,17 @@
 //! What a cluster cannot take is refused before anything stops, with the cause; nothing is left of the attempt.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::fleet::SLOW;
-use super::{Fleet, Game, Place};
+use super::{Company, Fleet, Game, Place};
 use crate::docker::{docker, hosts};
 use crate::harness::eventually;
 
 /// Migrates to cluster a and expects a rollback that says `why`, without a moment's pause for players.
-fn refused(fleet: &Fleet, why: &[&str]) -> Value {
+pub(super) fn refused(fleet: &Fleet, why: &[&str]) -> Value {
     let transfer = fleet.migrate(Place::Cluster(0), &json!({}));
     let ended = fleet.wait_final(&transfer);
     assert_eq!(ended["state"], "rolled_back", "{ended}");
@@ -27,26 +28,12 @@ fn refused(fleet: &Fleet, why: &[&str]) -> Value {
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_a_storage_class_that_is_not_there_is_named() {
-    let fleet = Fleet::playing(Place::Node(0));
-    fleet.clusters[0].configure(&fleet.api, "storage_class: \"\"", "storage_class: \"nowhere\"");
-    refused(&fleet, &["nowhere"]);
-    fleet.player().plays_on();
-    // Nothing of the attempt is in the way of the next one.
-    fleet.clusters[0].configure(&fleet.api, "storage_class: \"nowhere\"", "storage_class: \"\"");
-    fleet.migrated(Place::Cluster(0), &json!({}));
-    fleet.player().plays_on_within(SLOW);
-    fleet.player().assert_all_there(&fleet.address());
-}
-
-#[test]
-#[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_memory_that_no_node_has_and_an_image_that_no_node_can_get_are_said_with_numbers_and_name() {
     const IMAGE: &str = "badger.local/only-on-engines:1";
     for host in hosts() {
         docker(&host, &["tag", &super::kubectl::given("BADGER_TEST_LEDGER_IMAGE"), IMAGE]);
     }
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new(Company::Others);
     let made = fleet.try_create(Game::Ledger, Place::Node(0), &json!({"memory_limit": 1_000_000})).expect(201);
     fleet.adopt(Game::Ledger, &made);
     // The game's and the mover's.
@@ -79,6 +66,43 @@ fn kubernetes_a_quota_that_keeps_a_pod_from_coming_is_told() {
         (fleet.try_power("start").status == 202).then_some(())
     });
     fleet.wait_status("running");
+    fleet.player().plays_on_within(SLOW);
+    fleet.player().assert_all_there(&fleet.address());
+}
+
+#[test]
+#[ignore = "needs clusters: make test-kubernetes"]
+fn kubernetes_a_path_that_a_pod_cannot_read_is_named_before_anything_stops() {
+    let fleet = Fleet::playing(Place::Cluster(0));
+    let data = fleet.clusters[0].server_data(&fleet.server);
+    // A person with access to the machine put it there: the pod's user is not its owner.
+    let hidden = data.join("hidden.key");
+    std::fs::write(&hidden, "secret").unwrap();
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let asked = fleet.api.post(
+        &format!("/admin/servers/{}/transfer/preflight", fleet.server),
+        &json!({"target_cluster_id": fleet.clusters[1].id}),
+    );
+    let found = asked.expect(200);
+    let checks = found[0]["checks"].as_array().unwrap().iter();
+    let errors: Vec<&Value> = checks.filter(|check| check["level"] == "error").collect();
+    assert!(
+        errors.iter().any(|it| it["code"] == "cannot_carry" && it["message"].to_string().contains("hidden.key")),
+        "{found}"
+    );
+    assert!(errors.iter().all(|it| !it["remedy"].as_str().unwrap_or_default().is_empty()), "{found}");
+    let ended = fleet.wait_final(&fleet.migrate(Place::Cluster(1), &json!({})));
+    assert_eq!(
+        (&ended["state"], &ended["failure"]["code"]),
+        (&json!("rolled_back"), &json!("cannot_carry")),
+        "{ended}"
+    );
+    assert!(ended["failure"]["message"].to_string().contains("hidden.key"), "{ended}");
+    assert!(ended["freeze_ms"].is_null(), "nobody waited for it: {ended}");
+    fleet.assert_settled();
+
+    std::fs::remove_file(&hidden).unwrap();
+    fleet.migrated(Place::Cluster(1), &json!({}));
     fleet.player().plays_on_within(SLOW);
     fleet.player().assert_all_there(&fleet.address());
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Fleet;
-use super::cluster::SYSTEM;
-use super::kubectl::{Kubectl, given};
+use super::super::cluster::SYSTEM;
+use super::super::kubectl::{Kubectl, given};
+use super::{Company, Fleet};
 
 const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/kubernetes/orchestrator.yaml");
 const IMAGE: &str = "example.org/badger:1";
@@ -102,7 +102,7 @@ fn as_orchestrator(kubectl: &Kubectl, args: &[&str], input: &str) -> Result<Stri
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_an_orchestrator_is_restricted_writes_only_where_it_made_the_namespace_and_is_installed_again_as_itself() {
-    let fleet = Fleet::new();
+    let fleet = Fleet::new(Company::Nobody);
     runs_restricted(&fleet);
     writes_only_in_namespaces_that_it_made(&fleet);
     keeps_its_identity_when_it_is_installed_again(&fleet);

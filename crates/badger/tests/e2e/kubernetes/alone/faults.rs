@@ -4,15 +4,10 @@
 //! One test hits every part twice, in the freeze and after the switch-over. Those named `thorough` hit one part in every
 //! step on both sides, which takes minutes for each.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use super::cluster::Cluster;
-use super::fleet::SLOW;
-use super::moment::{Moment, STEPS};
-use super::{Fleet, Place};
-use crate::harness::{eventually, within};
+use super::super::cluster::Cluster;
+use super::{Fleet, Moment, Place, STEPS};
 
 /// A side of a migration.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +44,7 @@ fn crash_component(fleet: &Fleet, moment: &Moment<'_>, component: &str) {
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_every_part_killed_in_the_freeze_and_after_the_switch_over_harms_nobody() {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     for (step, side) in [("final_copy", Side::Source), ("start_target", Side::Target)] {
         fleet.strike(step, &json!({}), restart_panel);
         fleet.strike(step, &json!({}), |it| cluster(&fleet, it, side).crash_orchestrator());
@@ -62,7 +57,7 @@ fn kubernetes_every_part_killed_in_the_freeze_and_after_the_switch_over_harms_no
 #[test]
 #[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
 fn kubernetes_thorough_the_panel_killed_in_any_step_goes_on_by_itself() {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     for step in STEPS {
         fleet.strike(step, &json!({}), restart_panel);
     }
@@ -72,7 +67,7 @@ fn kubernetes_thorough_the_panel_killed_in_any_step_goes_on_by_itself() {
 /// In every step, on both sides; the copy in the freeze once with little and once with all to copy. The source's pod is
 /// ended by the last step itself.
 fn in_every_step(fault: impl Fn(&Cluster, &str)) {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     for side in SIDES {
         let fault = |it: &Moment<'_>| fault(cluster(&fleet, it, side), &fleet.server);
         for step in STEPS.into_iter().filter(|step| *step != "release_source" || matches!(side, Side::Target)) {
@@ -87,7 +82,7 @@ fn in_every_step(fault: impl Fn(&Cluster, &str)) {
 #[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
 fn kubernetes_thorough_orchestrators_killed_in_any_step_come_back_and_go_on() {
     in_every_step(|cluster, _| cluster.crash_orchestrator());
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     fleet.strike("release_source", &json!({}), |it| cluster(&fleet, it, Side::Source).crash_orchestrator());
 }
 
@@ -106,7 +101,7 @@ fn kubernetes_thorough_pods_evicted_in_any_step_end_in_a_rollback_or_a_completio
 #[test]
 #[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
 fn kubernetes_thorough_kubelets_killed_in_any_step_harm_nobody() {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     for step in STEPS {
         fleet.strike(step, &json!({}), |it| crash_component(&fleet, it, "kubelet"));
     }
@@ -115,7 +110,7 @@ fn kubernetes_thorough_kubelets_killed_in_any_step_harm_nobody() {
 #[test]
 #[ignore = "needs clusters and patience: make test-kubernetes THOROUGH=1"]
 fn kubernetes_thorough_api_servers_killed_in_any_step_harm_nobody() {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     for step in STEPS {
         fleet.strike(step, &json!({}), |it| crash_component(&fleet, it, "kube-apiserver"));
     }
@@ -123,33 +118,8 @@ fn kubernetes_thorough_api_servers_killed_in_any_step_harm_nobody() {
 
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_a_launcher_that_is_killed_takes_its_game_along_and_the_panel_is_told() {
-    let fleet = Fleet::playing(Place::Cluster(0));
-    fleet.clusters[0].kill_in_pod(&fleet.server, "launcher");
-    eventually("the game is seen to be down", SLOW, || (fleet.server()["status"] != "running").then_some(()));
-    within(Duration::from_secs(5), || (fleet.server()["status"] == "running").then_some(()))
-        .unwrap_or_else(|| fleet.power("start"));
-    fleet.wait_status("running");
-    fleet.player().plays_on_within(SLOW);
-    fleet.player().assert_all_there(&fleet.address());
-    fleet.assert_settled();
-}
-
-#[test]
-#[ignore = "needs clusters: make test-kubernetes"]
-fn kubernetes_a_pod_that_is_evicted_comes_back_with_its_game() {
-    let fleet = Fleet::playing(Place::Cluster(0));
-    fleet.clusters[0].evict(&fleet.server);
-    fleet.player().plays_on_within(SLOW);
-    fleet.wait_status("running");
-    fleet.player().assert_all_there(&fleet.address());
-    fleet.assert_settled();
-}
-
-#[test]
-#[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_a_node_that_is_drained_in_the_middle_ends_the_migration_one_way_or_the_other() {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     for side in [Side::Target, Side::Source] {
         fleet.strike("precopy", &json!({}), |it| {
             let kubectl = &cluster(&fleet, it, side).kubectl;

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::cluster::Cluster;
-use super::fleet::SLOW;
-use super::kubectl::given;
+use super::super::cluster::Cluster;
+use super::super::fleet::SLOW;
+use super::super::kubectl::given;
 use super::{Fleet, Place};
 
 const LISTENS: &str = "data_service: \"nodeport\"";
@@ -31,19 +31,20 @@ fn assert_way(transfer: &Value, kind: &str, tried: &[&str]) {
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_clusters_that_only_dial_out_are_reached_the_other_way_and_through_the_panel() {
-    let fleet = Fleet::playing(Place::Node(0));
+    let fleet = Fleet::playing_alone(Place::Node(0));
     let [a, b] = &fleet.clusters;
     assert_way(&fleet.migrated(Place::Cluster(0), &json!({})), "direct", &[]);
     // Now b does not let itself be dialled, but a does: b dials.
-    b.configure(&fleet.api, LISTENS, DIALS);
+    b.configure(&fleet.api, &[(LISTENS, DIALS)]);
     assert_way(&fleet.migrated(Place::Cluster(1), &json!({})), "reverse", &["direct"]);
     // Neither does a: both dial the panel.
-    a.configure(&fleet.api, LISTENS, DIALS);
+    a.configure(&fleet.api, &[(LISTENS, DIALS)]);
     assert_way(&fleet.migrated(Place::Cluster(0), &json!({})), "relay", &["direct", "reverse"]);
     // A node listens all the same.
     assert_way(&fleet.migrated(Place::Node(1), &json!({})), "direct", &[]);
     fleet.player().plays_on_within(SLOW);
     fleet.player().assert_all_there(&fleet.address());
+    [a, b].iter().for_each(|cluster| cluster.configure(&fleet.api, &[(DIALS, LISTENS)]));
 }
 
 /// Drops what comes to `to`'s node ports from `from`'s node, until it is dropped itself. Players come from elsewhere.
@@ -85,7 +86,7 @@ impl Drop for Wall {
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_firewalls_that_swallow_packets_are_gone_around() {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     let [a, b] = &fleet.clusters;
     let to_b = Wall::between(a, b);
     assert_way(&fleet.migrated(Place::Cluster(1), &json!({})), "reverse", &["direct"]);
@@ -100,7 +101,7 @@ fn kubernetes_firewalls_that_swallow_packets_are_gone_around() {
 #[test]
 #[ignore = "needs clusters: make test-kubernetes"]
 fn kubernetes_a_way_that_is_cut_in_the_middle_is_replaced_by_another() {
-    let fleet = Fleet::playing(Place::Cluster(0));
+    let fleet = Fleet::playing_alone(Place::Cluster(0));
     let [a, b] = &fleet.clusters;
     let transfer = fleet.migrate(Place::Cluster(1), &json!({"bandwidth_limit": 512 << 10}));
     fleet.wait_copying(&transfer);
