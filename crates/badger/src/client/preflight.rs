@@ -53,14 +53,19 @@ fn lines(target: &Value) -> Vec<String> {
     facts.extend(number("bandwidth").map(|rate| format!("{}/s", units::bytes(rate))));
     let mut lines = vec![facts.join(", ")];
     for check in target["checks"].as_array().into_iter().flatten() {
-        let text = format!("  {:8}{} {}", field(check, "level"), field(check, "message"), remedy(check));
-        lines.push(text.trim_end().to_owned());
+        lines.push(format!("  {:8}{}", field(check, "level"), told(check)));
     }
     lines
 }
 
-fn remedy(check: &Value) -> &str {
-    check["remedy"].as_str().unwrap_or_default()
+/// Some messages are whole sentences, and some are the beginning of one.
+fn told(check: &Value) -> String {
+    let (message, remedy) = (field(check, "message"), check["remedy"].as_str().unwrap_or_default());
+    match remedy {
+        "" => message,
+        remedy if message.ends_with('.') => format!("{message} {remedy}"),
+        remedy => format!("{message}; {remedy}"),
+    }
 }
 
 #[cfg(test)]
@@ -75,9 +80,16 @@ mod tests {
             "checks": [
                 {"code": "x", "level": "error", "message": "It is full.", "remedy": "Empty it."},
                 {"code": "y", "level": "info", "message": "Good to know.", "remedy": ""},
+                {"code": "z", "level": "warning", "message": "no node has its image", "remedy": "load it"},
             ],
         }));
         let first = format!("cluster eu cannot take it, {}, 3 files, freeze about 0.8 s", units::bytes(1024));
-        assert_eq!(shown, [first.as_str(), "  error   It is full. Empty it.", "  info    Good to know."]);
+        let all = [
+            first.as_str(),
+            "  error   It is full. Empty it.",
+            "  info    Good to know.",
+            "  warning no node has its image; load it",
+        ];
+        assert_eq!(shown, all);
     }
 }

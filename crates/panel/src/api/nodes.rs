@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Unit};
 use model::NodeId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -223,7 +223,8 @@ pub(super) fn name_taken(error: DbError) -> ApiError {
 /// A new token with which the agent of a node or a cluster can enrol, and until when.
 pub(super) async fn new_token(app: &App, tx: &mut Conn, node: NodeId) -> Result<(String, Timestamp), ApiError> {
     let token = new_secret("bpe_").map_err(ApiError::internal)?;
-    let expires_at = app.now() + TOKEN_LIFE;
+    // People read it, and what is kept has no fractions of a millisecond either.
+    let expires_at = (app.now() + TOKEN_LIFE).round(Unit::Second).expect("an hour from now is a time");
     enrolment::token_insert(tx, node, &sha256_hex(&token), expires_at).await?;
     Ok((token, expires_at))
 }
