@@ -29,8 +29,10 @@ mod power;
 mod relay;
 mod roles;
 mod schedules;
+mod server_allocations;
 mod servers;
 mod session;
+mod startup;
 mod subusers;
 pub mod transfers;
 mod users;
@@ -46,6 +48,7 @@ use axum::response::{IntoResponse, Response};
 
 pub use answer::Answer;
 pub use auth::Admin;
+pub(crate) use calls::QUICK;
 pub use error::ApiError;
 pub(crate) use error::chain;
 pub use extract::{Body, Id, ListQuery};
@@ -64,6 +67,8 @@ pub fn router(app: App) -> Router {
         .merge(eggs::routes())
         .merge(servers::routes())
         .merge(power::routes())
+        .merge(server_allocations::routes())
+        .merge(startup::routes())
         .merge(transfers::routes())
         .merge(relay::routes())
         .merge(flags::routes())
