@@ -28,7 +28,6 @@ pub mod relay;
 mod run;
 pub mod schedule;
 mod serve;
-mod tell;
 #[cfg(test)]
 mod testing;
 mod wake;

@@ -73,8 +73,6 @@ struct AllocationView {
     /// The server that has it.
     #[schema(value_type = Option<uuid::Uuid>)]
     server_id: Option<ServerId>,
-    /// Whether it is that server's first address.
-    is_primary: bool,
     /// The transfer that keeps it for its server.
     #[schema(value_type = Option<uuid::Uuid>)]
     reserved_by: Option<TransferId>,
@@ -90,7 +88,6 @@ impl AllocationView {
             ip_alias: row.ip_alias,
             port: row.port,
             server_id: row.server_id,
-            is_primary: row.is_primary,
             reserved_by: row.reserved_by,
         }
     }
@@ -183,7 +180,16 @@ async fn insert(
             there.push(*port);
             continue;
         }
-        let row = Allocation { ip_alias: ip_alias.map(str::to_owned), ..Allocation::new(node.id, ip_address, *port) };
+        let row = Allocation {
+            id: AllocationId::new(),
+            node_id: node.id,
+            ip_address: ip_address.to_owned(),
+            ip_alias: ip_alias.map(str::to_owned),
+            port: *port,
+            server_id: None,
+            is_primary: false,
+            reserved_by: None,
+        };
         allocations::allocation_insert(tx, &row).await?;
         rows.push(AllocationView::new(row, node.kind));
     }

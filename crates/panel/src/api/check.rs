@@ -12,6 +12,7 @@ pub(super) type Problem = (String, String);
 /// A body without fields.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({}))]
 pub(super) struct Nothing {}
 
 /// Passes if there are no problems.
@@ -55,7 +56,7 @@ pub(super) fn email(field: &str, value: &str) -> Vec<Problem> {
 }
 
 /// A field that may be absent, null or a value; with `#[serde(default)]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) enum Given<T> {
     /// It is not there: what it is about stays.
     #[default]

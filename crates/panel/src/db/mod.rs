@@ -55,7 +55,6 @@ pub mod schedule_runs;
 pub mod schedules;
 pub mod servers;
 pub mod sessions;
-pub mod specs;
 pub mod subusers;
 pub mod testing;
 pub mod transfers;

@@ -8,15 +8,13 @@
 //! meant.
 
 mod document;
-mod ports;
 mod rules;
 mod spec;
 
 use model::{InstallScript, StopHow};
 
-pub use ports::moved;
 pub use rules::Rules;
-pub use spec::{RESERVED, build_spec, check_environment, load_egg, load_spec, moved_variables};
+pub use spec::{RESERVED, build_spec, check_environment, load_spec};
 
 /// What an egg says, read.
 #[derive(Clone, Debug)]

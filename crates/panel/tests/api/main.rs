@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 #![allow(missing_docs, reason = "tests document themselves by their names")]
 
-mod addresses;
 mod admitting;
 mod agent;
+mod at_once;
 mod auth;
 mod cluster_addresses;
 mod clusters;
@@ -25,7 +25,6 @@ mod power;
 mod relay;
 mod schedules;
 mod servers;
-mod startup;
 mod transfers;
 mod users;
 mod webhooks;

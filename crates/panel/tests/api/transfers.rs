@@ -54,7 +54,7 @@ pub(crate) fn all_well() -> Script {
 }
 
 /// Never answers to `step`.
-fn hanging_at(step: &'static str) -> Script {
+pub(crate) fn hanging_at(step: &'static str) -> Script {
     mover(move |asked| (asked == step).then_some(None))
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn two(source_script: Script, target_script: Script) -> Two {
 }
 
 impl Two {
-    pub(crate) fn path(&self) -> String {
+    fn path(&self) -> String {
         format!("/api/v1/admin/servers/{}/transfer", self.server)
     }
 
@@ -96,7 +96,7 @@ impl Two {
         self.panel.post(&self.path(), &json!({"target_node_id": self.target.node})).await
     }
 
-    pub(crate) async fn start_with(&self, body: &Value) -> Response {
+    async fn start_with(&self, body: &Value) -> Response {
         self.panel.post(&self.path(), body).await
     }
 }
