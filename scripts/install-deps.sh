@@ -15,7 +15,8 @@ NEEDS='
 cc|gcc|everything: SQLite and the TLS provider are compiled from C
 shellcheck|shellcheck|the lint of the scripts
 curl|curl|the test of the documented call
-python3|python3|comparison of trees and the benchmarks
+python3|python3|comparison of trees, the fuzzer and the benchmarks
+venv|python3-venv|the fuzzer of the API
 rsync|rsync|the benchmark beside rsync
 /usr/bin/time|time|peak memory in the benchmark
 postgres|postgresql|the tests on PostgreSQL
@@ -39,6 +40,7 @@ go|[Go 1.24 or newer, https://go.dev/dl]|the tests against Kubernetes
 present() {
   case $1 in
     busybox) busybox_is_static ;;
+    venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     postgres) postgres_bin >/dev/null ;;
     *) have "$1" ;;
   esac

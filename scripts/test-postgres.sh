@@ -74,8 +74,8 @@ CONTROL
 
 tests() {
   local failed=0
-  cargo test --locked --no-fail-fast -p panel --lib db:: || failed=1
-  cargo test --locked --no-fail-fast -p panel --test api || failed=1
+  cargo test --locked --no-fail-fast --workspace --lib db:: || failed=1
+  cargo test --locked --no-fail-fast --workspace --test api || failed=1
   return "$failed"
 }
 

@@ -95,11 +95,23 @@ postgres_tests() {
   fi
   phase postgres scripts/test-postgres.sh
   count postgres
-  special postgres-moves scripts/test-postgres.sh cargo test --locked --no-fail-fast -p badger --test e2e -- --ignored postgres
+  special postgres-moves scripts/test-postgres.sh \
+    cargo test --locked --no-fail-fast --workspace --test e2e -- --ignored --test-threads 1 postgres
+}
+
+# The API against its own document. The fuzzer comes from PyPI.
+openapi_tests() {
+  if ! have python3 || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    skip openapi "it takes python3 with venv here (scripts/install-deps.sh, then make test-openapi)"
+    return
+  fi
+  check openapi scripts/test-openapi.sh
+  if postgres_bin >/dev/null; then check openapi-on-postgres env BADGER_FUZZ_SECONDS=60 scripts/test-postgres.sh scripts/test-openapi.sh; fi
 }
 
 special_tests() {
   postgres_tests
+  openapi_tests
   if [ "$(id -u)" = 0 ]; then
     special root cargo test --locked --workspace --test e2e -- --ignored as_root
   else
