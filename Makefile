@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-postgres test-openapi test-services test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
+.PHONY: help demo build web test test-web screenshots test-postgres test-services test-openapi test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
 
 # Where the target directory is: cargo's own rule, so that the demo finds what was built.
 BADGER = $${CARGO_TARGET_DIR:-target}/release/badger
@@ -14,8 +14,12 @@ help: ## lists the targets
 demo: build ## builds, then moves a running game server between two daemons (no Docker, no root); ARGS="--size 1G"
 	$(BADGER) demo $(ARGS)
 
-build: ## the executable, optimised
+build: ## the executable, optimised, with the web interface inside if npm is there
+	scripts/build-web.sh --if-possible
 	cargo build --release --locked --bin badger
+
+web: ## the web interface, into web/dist, from where the next build of the executable takes it
+	scripts/build-web.sh
 
 test: ## all that a change must pass: format, lints, every test this machine can run
 	scripts/test.sh
@@ -25,6 +29,12 @@ test-postgres: ## only the panel's tests on a PostgreSQL server that it starts
 
 test-services: ## only the tests against MariaDB and BIND, which it starts
 	scripts/test-services.sh
+
+test-web: ## only the web interface: types, lints, unit tests, and a browser against a real panel with two daemons
+	scripts/test-web.sh
+
+screenshots: ## the pictures of the user guide, into docs/images
+	scripts/test-web.sh --screenshots
 
 test-openapi: ## only the fuzzer that compares the API with its document, on SQLite (two minutes)
 	scripts/test-openapi.sh

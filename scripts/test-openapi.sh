@@ -55,13 +55,15 @@ up() {
 jq_() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 main() {
-  local bin
+  local bin here
   bin=$(fuzzer)
   dir=$(mktemp -d)
   trap down EXIT
   up
   python3 scripts/openapi_hooks.py
-  PYTHONPATH=scripts SCHEMATHESIS_HOOKS=openapi_hooks "$bin/schemathesis" --config-file scripts/schemathesis.toml \
+  # In the temporary directory: the fuzzer keeps notes where it is started.
+  here=$PWD && cd "$dir"
+  PYTHONPATH=$here/scripts SCHEMATHESIS_HOOKS=openapi_hooks "$bin/schemathesis" --config-file "$here/scripts/schemathesis.toml" \
     run "$BADGER_URL/api/v1/openapi.json" -H "Authorization: Bearer $BADGER_API_KEY" --checks "$checks" \
     --phases examples,coverage,fuzzing --max-time "${BADGER_FUZZ_SECONDS:-120}" --max-examples 40 --workers 2 \
     --request-timeout 30 --no-shrink --generation-database none --output-truncate false --warnings off --no-color \

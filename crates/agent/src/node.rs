@@ -80,6 +80,7 @@ impl Node {
         match request {
             Request::Ping => {}
             Request::CreateServer { spec, epoch } => self.create(spec, epoch).await?,
+            Request::ConfigureServer { spec } => self.server(spec.id)?.configure(spec).await?,
             Request::StartServer { server_id, permit } => self.server(server_id)?.start(permit).await?,
             Request::StopServer { server_id } => self.server(server_id)?.stop().await?,
             Request::KillServer { server_id } => self.server(server_id)?.kill().await?,

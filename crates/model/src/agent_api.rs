@@ -124,6 +124,13 @@ pub enum Request {
         /// Its first epoch on this agent.
         epoch: Epoch,
     },
+    /// Take note of what the server is from now on: addresses, variables, limits, command line, image. Nothing is started,
+    /// stopped or installed; what runs goes on as it is, and the next start is by this. On a cluster its ports change at
+    /// once ([`ErrorCode::PortTaken`] if one is somebody else's there).
+    ConfigureServer {
+        /// What it is.
+        spec: Box<ServerSpec>,
+    },
     /// Start it. A server that runs already is left alone.
     StartServer {
         /// Which.

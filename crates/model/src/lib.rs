@@ -21,5 +21,6 @@ pub use jiff::Timestamp;
 pub use permit::{Epoch, Permit};
 pub use server::{
     Allocation, InstallScript, Limits, Resources, RuntimeKind, ServerObservation, ServerSpec, ServerStatus, StopHow,
+    fill_in,
 };
 pub use transfer::{CopyPath, Failure, Mode, Options, PathKind, Stage, StartAfter, TransferState, TriedPath, Verify};

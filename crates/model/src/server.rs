@@ -155,3 +155,18 @@ pub struct Resources {
     /// Load average of the last minute, times 100.
     pub load_1m_percent: u64,
 }
+
+/// `line` with every `{{NAME}}` replaced by that variable, or by nothing where there is none.
+#[must_use]
+pub fn fill_in(line: &str, environment: &BTreeMap<String, String>) -> String {
+    let mut filled = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, behind)) = after.split_once("}}") else { break };
+        filled.push_str(before);
+        filled.push_str(environment.get(name.trim()).map_or("", String::as_str));
+        rest = behind;
+    }
+    filled.push_str(rest);
+    filled
+}

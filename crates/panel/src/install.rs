@@ -60,7 +60,8 @@ async fn install(app: &App, id: ServerId) -> Result<(), DbError> {
         match asked.unwrap_or(Err(CallError::Lost)) {
             Ok(_) => return installed(app, id).await,
             Err(CallError::Refused(error))
-                if error.code == ErrorCode::PortTaken && take_another_port(app, id, &mut tried).await? => {}
+                if error.code == ErrorCode::PortTaken
+                    && take_another_port(app, id, &error.message, &mut tried).await? => {}
             Err(CallError::Refused(error)) if !may_pass(&error) || failures + 1 == ATTEMPTS => {
                 return failed(app, id, &error).await;
             }
@@ -76,18 +77,13 @@ async fn install(app: &App, id: ServerId) -> Result<(), DbError> {
     }
 }
 
-/// Somebody who is not ours has the port in its cluster, which is known by trying only. Answers whether there is another.
-async fn take_another_port(app: &App, id: ServerId, tried: &mut BTreeSet<u16>) -> Result<bool, DbError> {
+/// Somebody who is not ours has a port in its cluster, which is known by trying only. Answers whether there is another.
+async fn take_another_port(app: &App, id: ServerId, said: &str, tried: &mut BTreeSet<u16>) -> Result<bool, DbError> {
     let mut tx = app.db.begin().await?;
-    let Some(had) = allocations::allocations_of(&mut tx, id).await?.into_iter().find(|row| row.is_primary) else {
-        return Ok(false);
-    };
-    if !tried.insert(had.port) || tried.len() > on_demand::PORTS_TRIED {
-        return Ok(false);
-    }
-    let Some(moved) = on_demand::port_move(&mut tx, had.id, tried).await? else { return Ok(false) };
+    let rows = allocations::allocations_of(&mut tx, id).await?;
+    let Some((had, port)) = on_demand::another_port(&mut tx, &rows, said, tried).await? else { return Ok(false) };
     tx.commit().await?;
-    tracing::info!(server = %id, taken = had.port, port = moved.port, "its port is taken in the cluster: another is tried");
+    tracing::info!(server = %id, taken = had, port, "its port is taken in the cluster: another is tried");
     Ok(true)
 }
 

@@ -28,6 +28,7 @@ pub mod relay;
 mod run;
 pub mod schedule;
 mod serve;
+mod tell;
 #[cfg(test)]
 mod testing;
 mod wake;

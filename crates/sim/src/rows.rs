@@ -1,4 +1,5 @@
-//! The rows that a scene begins with: an egg, two nodes with one address each, a server on the first.
+//! The rows that a scene begins with: an egg, two nodes with addresses, a server with three of them on the first. One can
+//! keep its port on the second; a variable follows one that cannot.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use model::{
 use panel::db::allocations::{self, Allocation};
 use panel::db::eggs::{StoredEgg, egg_insert};
 use panel::db::nodes::{Node as NodeRow, NodeKind, node_greeted, node_insert};
-use panel::db::servers::{Server, server_insert};
+use panel::db::servers::{Server, server_get, server_insert};
 use panel::db::subusers::{self, Relation, Subuser};
 use panel::db::users::{self, NewUser};
 use panel::db::{Conn, Db, DbError, roles};
@@ -21,14 +22,18 @@ pub(crate) async fn write_rows(
     nodes: [NodeId; 2],
     server: ServerId,
     running: bool,
-) -> Result<[AllocationId; 2], DbError> {
+) -> Result<[Vec<AllocationId>; 2], DbError> {
     let now = clock.now();
     let mut tx = db.begin().await?;
     let egg = EggId::new();
     let document = serde_json::json!({
         "meta": {"version": "PTDL_v2"}, "name": "sim", "author": "sim@example.org", "startup": "./game",
         "docker_images": {"sim": "example.org/sim"}, "config": {"stop": "stop", "startup": {"done": "up"}},
-        "variables": [],
+        "variables": [
+            {"env_variable": "QUERY_PORT", "default_value": "27016", "rules": "required|integer"},
+            {"env_variable": "RCON_PORT", "default_value": "1", "rules": "required|integer"},
+            {"env_variable": "SLOTS", "default_value": "27016", "rules": "required|integer"},
+        ],
     });
     let egg_row = StoredEgg {
         id: egg,
@@ -38,13 +43,15 @@ pub(crate) async fn write_rows(
         created_at: now,
     };
     egg_insert(&mut tx, &egg_row).await?;
-    let mut addresses = vec![];
-    for id in nodes {
+    let mut addresses = [vec![], vec![]];
+    for ((id, ports), made) in nodes.into_iter().zip([PORTS_HERE, PORTS_THERE]).zip(&mut addresses) {
         node_insert(&mut tx, &node_row(id, now)).await?;
         node_greeted(&mut tx, id, &hello(), now).await?;
-        let address = address_row(id);
-        allocations::allocation_insert(&mut tx, &address).await?;
-        addresses.push(address.id);
+        for port in ports {
+            let address = Allocation::new(id, "127.0.0.1", port);
+            allocations::allocation_insert(&mut tx, &address).await?;
+            made.push(address.id);
+        }
     }
     let people = people(server);
     for id in people {
@@ -52,9 +59,53 @@ pub(crate) async fn write_rows(
     }
     server_insert(&mut tx, &server_row(server, egg, nodes[0], now, running)).await?;
     subusers::subuser_insert(&mut tx, server, &subuser_row(people[1], now)).await?;
-    allocations::allocation_assign(&mut tx, addresses[0], nodes[0], server).await?;
+    allocations::allocation_assign(&mut tx, addresses[0][0], nodes[0], server).await?;
+    for (id, notes) in addresses[0][1..].iter().zip(NOTES) {
+        allocations::allocation_add(&mut tx, *id, nodes[0], server).await?;
+        allocations::allocation_note(&mut tx, *id, server, notes).await?;
+    }
     tx.commit().await?;
-    Ok([addresses[0], addresses[1]])
+    Ok(addresses)
+}
+
+/// The first, one that moves to another port, and one that keeps it.
+const PORTS_HERE: [u16; 3] = [25565, 27016, 27017];
+const PORTS_THERE: [u16; 3] = [25565, 30001, 27017];
+const NOTES: [&str; 2] = ["for queries", "for consoles"];
+
+/// What the server's addresses and variables must be, by whether it has moved: what is not so.
+pub(crate) async fn places_differ(
+    conn: &mut Conn,
+    server: ServerId,
+    allocations: &[Vec<AllocationId>; 2],
+    moved: bool,
+) -> Result<Vec<&'static str>, DbError> {
+    let [here, there] = allocations;
+    let (mine, free) = if moved { (there, here) } else { (here, there) };
+    let mut wrong = vec![];
+    for (index, id) in mine.iter().enumerate() {
+        let row = allocations::allocation_get(conn, *id).await?;
+        let notes = if index == 0 { "" } else { NOTES[index - 1] };
+        if row.server_id != Some(server) || row.is_primary != (index == 0) || row.reserved_by.is_some() {
+            wrong.push("I4: an address is not the server's");
+        } else if row.notes != notes {
+            wrong.push("I4: what was written about an address is not there");
+        }
+    }
+    for id in free {
+        let row = allocations::allocation_get(conn, *id).await?;
+        if !row.is_free() || row.is_primary || !row.notes.is_empty() {
+            wrong.push("I9: an address on the other side is not free");
+        }
+    }
+    let environment = server_get(conn, server).await?.environment;
+    let query = if moved { Some("30001") } else { None };
+    let others =
+        environment.len() == 1 + usize::from(moved) && environment.get("RCON_PORT").is_some_and(|it| it == "27017");
+    if environment.get("QUERY_PORT").map(String::as_str) != query || !others {
+        wrong.push("I4: a variable is not what it must be");
+    }
+    Ok(wrong)
 }
 
 /// The owner of a scene's server, and somebody whom they let in.
@@ -112,19 +163,6 @@ fn hello() -> Hello {
     }
 }
 
-fn address_row(node: NodeId) -> Allocation {
-    Allocation {
-        id: AllocationId::new(),
-        node_id: node,
-        ip_address: "127.0.0.1".into(),
-        ip_alias: None,
-        port: 25565,
-        server_id: None,
-        is_primary: false,
-        reserved_by: None,
-    }
-}
-
 fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: bool) -> Server {
     Server {
         id,
@@ -139,11 +177,13 @@ fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: b
         limits: Limits { memory_mb: 1024, disk_mb: 1024, cpu_percent: 100 },
         startup: "./game".into(),
         image: "example.org/sim".into(),
-        environment: BTreeMap::new(),
+        environment: BTreeMap::from([("RCON_PORT".to_owned(), "27017".to_owned())]),
         owner_id: Some(people(id)[0]),
+        allocation_limit: 0,
         created_at: now,
         install_error: None,
         attention: vec![],
         primary: None,
+        others: vec![],
     }
 }

@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{AllocationId, Clock, Epoch, NodeId, Options, ServerId, TransferId, TransferState};
-use panel::db::allocations;
 use panel::db::servers::server_get;
 use panel::db::transfers::{Transfer, owed_list, transfer_get};
 use panel::db::{Db, DbError};
 use panel::events::Hub;
-use panel::migrate::{Connected, Migrations, StartRequest};
+use panel::migrate::{Addresses, Connected, Migrations, StartRequest};
 use panel::permit::PermitSigner;
 use panel::relay::Relays;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Planned;
-use crate::rows::{people_stay, write_rows};
+use crate::rows::{people_stay, places_differ, write_rows};
 use crate::time::{Accesses, Moment, SimClock};
 use crate::tree::Tree;
 use crate::way::Ways;
@@ -62,7 +61,7 @@ pub struct Scene {
     source: NodeId,
     target: NodeId,
     server: ServerId,
-    allocations: [AllocationId; 2],
+    allocations: [Vec<AllocationId>; 2],
     setup: Setup,
     accesses: Accesses,
     relays_left: usize,
@@ -173,6 +172,7 @@ impl Scene {
             server_id: self.server,
             target_node_id: self.target,
             allocation_id: None,
+            addresses: Addresses::default(),
             options: self.setup.options.clone(),
             requested_by: "sim".into(),
         };
@@ -258,9 +258,8 @@ impl Scene {
     async fn judge(&self, transfer: &Transfer) -> Result<Vec<String>, DbError> {
         let mut conn = self.db.acquire().await?;
         let server = server_get(&mut conn, self.server).await?;
-        let [from, to] = self.allocations;
-        let from = allocations::allocation_get(&mut conn, from).await?;
-        let to = allocations::allocation_get(&mut conn, to).await?;
+        let moved = transfer.state == TransferState::Completed;
+        let places = places_differ(&mut conn, self.server, &self.allocations, moved).await?;
         let people_stay = people_stay(&mut conn, self.server).await?;
         drop(conn);
         let mut state = self.world.state();
@@ -275,7 +274,7 @@ impl Scene {
                 broken.push(what.to_owned());
             }
         };
-        let completed = transfer.state == TransferState::Completed;
+        let completed = moved;
         let (source, target) = (&state.nodes[&self.source], &state.nodes[&self.target]);
         let (owner, other) = if completed { (target, source) } else { (source, target) };
         let copy = owner.servers.get(&self.server);
@@ -292,15 +291,12 @@ impl Scene {
         let runs = if completed { wish == yes || (self.setup.running && wish != no) } else { self.setup.running };
         demand(copy.is_some_and(|copy| copy.running.is_some() == runs), "I4: it does not run as it should");
         demand(server.locked_by.is_none() && server.transfer_state.is_none(), "I9: the lock is left");
-        demand(from.reserved_by.is_none() && to.reserved_by.is_none(), "I9: a reservation is left");
+        places.iter().for_each(|what| demand(false, what));
         demand(state.nodes.values().all(|node| node.staging.is_empty()), "I9: staging is left");
         demand(state.nodes.values().all(|node| node.working.is_empty()), "I9: something is still at work");
         demand(state.nodes.values().all(|node| node.expected.is_empty()), "I9: a rendezvous is left");
         demand(state.nodes.values().all(|node| node.dials.is_empty()), "I9: somebody dials still");
         demand(self.relays_left == 0, "I9: a relay is open");
-        let (mine, free) = if completed { (&to, &from) } else { (&from, &to) };
-        demand(mine.server_id == Some(self.server) && mine.is_primary, "I4: the address is not the server's");
-        demand(free.is_free(), "I9: the other address is not free");
         if completed {
             let kept = source.retained.get(&transfer.id).map(Tree::root);
             let copied = transfer.receipt.as_ref().map(|receipt| receipt.root_source.clone());

@@ -87,6 +87,7 @@ impl Orchestrator {
         match (route(&request), request) {
             (Route::Mover(need, then), request) => self.ask(step, server, need, then, &request).await,
             (Route::Create, Request::CreateServer { spec, epoch }) => self.create(*spec, epoch).await,
+            (Route::Configure, Request::ConfigureServer { spec }) => self.configure(*spec).await,
             (Route::Remove, request) => self.remove(server, &request).await,
             (Route::Prepare, Request::Transfer { key, action, .. }) => self.prepare(server, key, action).await,
             (route, request) => match step {
@@ -126,7 +127,9 @@ impl Orchestrator {
 
     /// Makes awake what must be. Answers what to say if it sleeps on.
     async fn awaken(&self, server: ServerId, need: Need, epoch: Option<Epoch>) -> Result<Option<Asleep>, AgentError> {
-        if need != Need::Game && self.hub.is_here(server) {
+        // A game that runs is not given another pod by a start that will leave it alone.
+        let runs = || self.hub.seen(server).is_some_and(|seen| seen.status.is_live());
+        if self.hub.is_here(server) && (need != Need::Game || runs()) {
             return Ok(None);
         }
         let known = self.known(server).await?.ok_or_else(|| not_here(server))?;
@@ -226,6 +229,21 @@ impl Orchestrator {
             self.objects.install(&spec).await?;
         }
         let request = Request::CreateServer { spec: Box::new(without_script(spec)), epoch };
+        self.hub.call(server, &request, AWAY).await
+    }
+
+    /// The cluster first: it alone knows whether the ports can be had, and refuses before anything is written down. A pod that
+    /// is no longer what the server needs is replaced at the next start, when no game is in it.
+    async fn configure(&self, spec: ServerSpec) -> Result<Reply, AgentError> {
+        let server = spec.id;
+        let known = self.known(server).await?.ok_or_else(|| not_here(server))?;
+        let token = self.hub.bearers.bearer(server);
+        let (epoch, transfer, mover_only) = (known.epoch, known.transfer, known.asleep);
+        let raise = Raise { spec: &spec, epoch, transfer, bytes: 0, mover_only, token: &token };
+        self.objects.configure(&raise).await?;
+        self.table().whole.remove(&server);
+        self.awaken(server, Need::Files, None).await?;
+        let request = Request::ConfigureServer { spec: Box::new(without_script(spec)) };
         self.hub.call(server, &request, AWAY).await
     }
 

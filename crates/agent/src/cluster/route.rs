@@ -22,6 +22,8 @@ pub(super) enum Route {
     Database,
     /// Objects, the egg's installation, the mover.
     Create,
+    /// Ports and volume, then the mover.
+    Configure,
     /// The mover if it is there, then all objects.
     Remove,
     /// Objects for a transfer's target, the mover, a way in.
@@ -82,6 +84,7 @@ pub(super) fn route(request: &Request) -> Route {
     match request {
         Request::Ping => Route::Pong,
         Request::CreateServer { .. } => Route::Create,
+        Request::ConfigureServer { .. } => Route::Configure,
         // A server that sleeps is woken by its start. The permit itself is for the launcher and the mover to judge.
         Request::StartServer { permit, .. } => Route::Mover(Need::Game, Then::Epoch(permit.epoch)),
         // What sleeps has ended.
@@ -168,6 +171,8 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
         Request::StopServer { server_id } => (*server_id, Name::Stop),
         Request::KillServer { server_id } => (*server_id, Name::Kill),
         Request::RemoveServer { server_id } => (*server_id, Name::Remove),
+        // Each has a spec of its own.
+        Request::ConfigureServer { spec } => (spec.id, Name::Once(once)),
         Request::SendConsole { server_id, .. }
         | Request::ReadConsole { server_id, .. }
         | Request::ObserveServer { server_id }
@@ -185,7 +190,7 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
 pub(super) fn server_of(request: &Request) -> Option<ServerId> {
     match request {
         Request::Ping | Request::CheckTarget { .. } | Request::CheckDatabase { .. } => None,
-        Request::CreateServer { spec, .. } => Some(spec.id),
+        Request::CreateServer { spec, .. } | Request::ConfigureServer { spec } => Some(spec.id),
         Request::StartServer { server_id, .. }
         | Request::StopServer { server_id }
         | Request::KillServer { server_id }

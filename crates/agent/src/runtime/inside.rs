@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use model::ServerSpec;
 use model::agent_api::AgentError;
+use model::{ServerSpec, fill_in};
 
-use super::process::{fill_in, startup_words};
+use super::process::startup_words;
 
 /// The server's variables as a container has them. The startup line is filled in already; an image that fills it in
 /// itself finds nothing left to do.

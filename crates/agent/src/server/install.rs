@@ -16,10 +16,9 @@ impl Task {
         if self.installation.is_some() {
             return self.installed.push(answer);
         }
-        if let Err(error) = disk::record(self.place.beside(SPEC), &spec).await {
+        if let Err(error) = self.configure(spec).await {
             return reply(answer, Err(error));
         }
-        self.spec.send_replace(shared(spec));
         if self.is_live() || self.is_installed() {
             return reply(answer, Ok(()));
         }
@@ -29,6 +28,13 @@ impl Task {
         let epoch = self.ownership.epoch;
         self.installation =
             Some(Box::pin(async move { runtime.install(Unit { place: &place, spec: &spec, epoch }).await }));
+    }
+
+    /// The next start is by this spec. What runs goes on as it was started.
+    pub(super) async fn configure(&mut self, spec: ServerSpec) -> Result<(), AgentError> {
+        disk::record(self.place.beside(SPEC), &spec).await?;
+        self.spec.send_replace(shared(spec));
+        Ok(())
     }
 
     /// Where `data` is mounted it is there before anything is in it. Then an installation is repeated: what it runs has

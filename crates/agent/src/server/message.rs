@@ -12,6 +12,8 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, AgentError>>;
 pub(super) enum Command {
     /// Take this spec, and install unless that was done.
     Install { spec: Box<ServerSpec>, answer: Answer<()> },
+    /// Take this spec for the next start.
+    Configure { spec: Box<ServerSpec>, answer: Answer<()> },
     /// Run under this permit.
     Start { permit: Permit, answer: Answer<()> },
     /// Ask the game to end; answered when it has, or when its patience is over.

@@ -93,6 +93,10 @@ impl Server {
         self.ask(|answer| Command::Install { spec, answer }).await
     }
 
+    pub(crate) async fn configure(&self, spec: Box<ServerSpec>) -> Result<(), AgentError> {
+        self.ask(|answer| Command::Configure { spec, answer }).await
+    }
+
     pub(crate) async fn start(&self, permit: Permit) -> Result<(), AgentError> {
         self.ask(|answer| Command::Start { permit, answer }).await
     }

@@ -147,6 +147,7 @@ impl Task {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Install { spec, answer } => self.install(*spec, answer).await,
+            Command::Configure { spec, answer } => reply(answer, self.configure(*spec).await),
             Command::Start { permit, answer } => reply(answer, self.start(&permit).await),
             Command::Stop { answer } => self.stop(answer).await,
             Command::Kill { answer } => self.kill(answer).await,

@@ -73,6 +73,8 @@ struct AllocationView {
     /// The server that has it.
     #[schema(value_type = Option<uuid::Uuid>)]
     server_id: Option<ServerId>,
+    /// Whether it is that server's first address.
+    is_primary: bool,
     /// The transfer that keeps it for its server.
     #[schema(value_type = Option<uuid::Uuid>)]
     reserved_by: Option<TransferId>,
@@ -88,6 +90,7 @@ impl AllocationView {
             ip_alias: row.ip_alias,
             port: row.port,
             server_id: row.server_id,
+            is_primary: row.is_primary,
             reserved_by: row.reserved_by,
         }
     }
@@ -180,16 +183,7 @@ async fn insert(
             there.push(*port);
             continue;
         }
-        let row = Allocation {
-            id: AllocationId::new(),
-            node_id: node.id,
-            ip_address: ip_address.to_owned(),
-            ip_alias: ip_alias.map(str::to_owned),
-            port: *port,
-            server_id: None,
-            is_primary: false,
-            reserved_by: None,
-        };
+        let row = Allocation { ip_alias: ip_alias.map(str::to_owned), ..Allocation::new(node.id, ip_address, *port) };
         allocations::allocation_insert(tx, &row).await?;
         rows.push(AllocationView::new(row, node.kind));
     }

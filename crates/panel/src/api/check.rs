@@ -56,7 +56,7 @@ pub(super) fn email(field: &str, value: &str) -> Vec<Problem> {
 }
 
 /// A field that may be absent, null or a value; with `#[serde(default)]`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Given<T> {
     /// It is not there: what it is about stays.
     #[default]

@@ -29,22 +29,26 @@ mod power;
 mod relay;
 mod roles;
 mod schedules;
+mod server_allocations;
 mod servers;
 mod session;
+mod startup;
 mod subusers;
 pub mod transfers;
 mod users;
 mod views;
+mod web;
 mod webhooks;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
 pub use answer::Answer;
 pub use auth::Admin;
+pub(crate) use calls::QUICK;
 pub use error::ApiError;
 pub(crate) use error::chain;
 pub use extract::{Body, Id, ListQuery};
@@ -63,6 +67,8 @@ pub fn router(app: App) -> Router {
         .merge(eggs::routes())
         .merge(servers::routes())
         .merge(power::routes())
+        .merge(server_allocations::routes())
+        .merge(startup::routes())
         .merge(transfers::routes())
         .merge(relay::routes())
         .merge(flags::routes())
@@ -82,6 +88,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .nest("/api/v1", v1)
         .merge(health::routes())
+        .merge(web::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(app.clone(), see_it_through))
@@ -100,9 +107,14 @@ async fn see_it_through(State(app): State<App>, request: Request, next: Next) ->
     }
 }
 
-async fn no_such_route(uri: Uri) -> ApiError {
-    let message = format!("There is no route {}. See /api/v1/openapi.json.", uri.path());
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+/// What no route of the API has may be of the web interface.
+async fn no_such_route(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let reads = matches!(method, Method::GET | Method::HEAD);
+    let page = reads.then(|| web::answer(uri.path(), &headers)).flatten();
+    page.unwrap_or_else(|| {
+        let message = format!("There is no route {}. See /api/v1/openapi.json.", uri.path());
+        ApiError::new(StatusCode::NOT_FOUND, "not_found", message).into_response()
+    })
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {

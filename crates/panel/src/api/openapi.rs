@@ -16,7 +16,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
     allocations, announcements, audit_log, clusters, database_hosts, databases, eggs, flags, health, keys, nodes,
-    notifications, power, roles, schedules, servers, session, subusers, transfers, users, webhooks,
+    notifications, power, roles, schedules, server_allocations, servers, session, startup, subusers, transfers, users,
+    webhooks,
 };
 use crate::app::App;
 
@@ -72,6 +73,8 @@ fn document_value() -> utoipa::openapi::OpenApi {
         eggs::Doc::openapi(),
         servers::Doc::openapi(),
         power::Doc::openapi(),
+        server_allocations::Doc::openapi(),
+        startup::Doc::openapi(),
         transfers::Doc::openapi(),
         flags::Doc::openapi(),
         keys::Doc::openapi(),

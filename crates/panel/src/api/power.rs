@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::db::nodes::NodeKind;
 use crate::db::servers::{self, Server};
 use crate::db::{DbError, audit};
+use crate::tell::{self, TellError};
 
 /// How long a request waits for the agent before it answers 202 without knowing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -171,10 +172,10 @@ async fn act(app: &App, id: ServerId, signal: Signal, holder: Option<String>) ->
     match (signal, holder) {
         (Signal::Start, Some(holder)) => start_locked(app, id, &holder).await,
         (Signal::Start, None) => start(app, id).await,
-        (Signal::Stop, _) => tell(app, id, Request::StopServer { server_id: id }, calls::STOP).await,
-        (Signal::Kill, _) => tell(app, id, Request::KillServer { server_id: id }, calls::QUICK).await,
+        (Signal::Stop, _) => ask(app, id, Request::StopServer { server_id: id }, calls::STOP).await,
+        (Signal::Kill, _) => ask(app, id, Request::KillServer { server_id: id }, calls::QUICK).await,
         (Signal::Restart, _) => {
-            tell(app, id, Request::StopServer { server_id: id }, calls::STOP).await?;
+            ask(app, id, Request::StopServer { server_id: id }, calls::STOP).await?;
             start(app, id).await
         }
     }
@@ -204,12 +205,13 @@ async fn start_locked(app: &App, id: ServerId, holder: &str) -> Result<(), ApiEr
         // Under the lock: owner and epoch cannot change before the agent has the permit.
         let server = load(&mut conn, id).await?;
         drop(conn);
+        tell::tell(app, id, calls::WAKE).await.map_err(untold)?;
         let permit = app.permits.sign(id, server.epoch, server.node_id);
         let patience = match server.node_kind {
             NodeKind::Node => calls::START,
             NodeKind::Cluster => calls::WAKE,
         };
-        tell(app, id, Request::StartServer { server_id: id, permit }, patience).await
+        ask(app, id, Request::StartServer { server_id: id, permit }, patience).await
     }
     .await;
     let unlock = async || servers::server_release(&mut *app.db.acquire().await?, id, holder).await;
@@ -219,8 +221,16 @@ async fn start_locked(app: &App, id: ServerId, holder: &str) -> Result<(), ApiEr
     started
 }
 
+/// A server is not started as what it is no longer.
+fn untold(error: TellError) -> ApiError {
+    match error {
+        TellError::Agent(error) => calls::refusal(error),
+        TellError::Db(error) => error.into(),
+    }
+}
+
 /// Sends a command about a server to its owner. The link records what the agent sees then.
-async fn tell(app: &App, id: ServerId, request: Request, patience: Duration) -> Result<(), ApiError> {
+async fn ask(app: &App, id: ServerId, request: Request, patience: Duration) -> Result<(), ApiError> {
     let mut conn = app.db.acquire().await?;
     let node = load(&mut conn, id).await?.node_id;
     drop(conn);
@@ -252,7 +262,7 @@ pub(super) fn line_problems(field: &str, line: &str) -> Vec<Problem> {
 
 /// Sends a line to the console of a server.
 pub(crate) async fn send_command(app: &App, id: ServerId, line: String) -> Result<(), ApiError> {
-    tell(app, id, Request::SendConsole { server_id: id, line }, calls::QUICK).await
+    ask(app, id, Request::SendConsole { server_id: id, line }, calls::QUICK).await
 }
 
 /// Shows the last lines of the console.

@@ -30,9 +30,27 @@ pub struct Allocation {
     pub is_primary: bool,
     /// The transfer that keeps it.
     pub reserved_by: Option<TransferId>,
+    /// What its owner wrote about it.
+    pub notes: String,
 }
 
 impl Allocation {
+    /// One that is new and nobody's.
+    #[must_use]
+    pub fn new(node_id: NodeId, ip_address: &str, port: u16) -> Self {
+        Self {
+            id: AllocationId::new(),
+            node_id,
+            ip_address: ip_address.to_owned(),
+            ip_alias: None,
+            port,
+            server_id: None,
+            is_primary: false,
+            reserved_by: None,
+            notes: String::new(),
+        }
+    }
+
     /// Whether nobody has it.
     #[must_use]
     pub fn is_free(&self) -> bool {
@@ -62,6 +80,7 @@ pub(super) struct Row {
     server_id: Option<String>,
     is_primary: i64,
     reserved_by: Option<String>,
+    notes: String,
 }
 
 impl TryFrom<Row> for Allocation {
@@ -77,6 +96,7 @@ impl TryFrom<Row> for Allocation {
             server_id: row.server_id.map(|id| parse("allocations.server_id", &id)).transpose()?,
             is_primary: row.is_primary != 0,
             reserved_by: row.reserved_by.map(|id| parse("allocations.reserved_by", &id)).transpose()?,
+            notes: row.notes,
         })
     }
 }
@@ -143,20 +163,59 @@ pub async fn allocations_of(conn: &mut Conn, server: ServerId) -> Result<Vec<All
     rows.into_iter().map(Allocation::try_from).collect()
 }
 
-/// A free allocation of `node`: one with `port` if there is one, else the lowest.
+/// A free allocation, and whether a server of a neighbour has the same address.
 ///
 /// Two nodes may be on one machine and share its addresses. One that a server of such a neighbour has is the last
 /// choice: while that server runs, nobody else can listen there.
-pub async fn allocation_free(conn: &mut Conn, node: NodeId, port: Option<u16>) -> Result<Option<Allocation>, DbError> {
-    let sql = "SELECT a.* FROM allocations a JOIN nodes n ON n.id = a.node_id
-               WHERE a.node_id = $1 AND a.server_id IS NULL AND a.reserved_by IS NULL
-               ORDER BY (CASE WHEN EXISTS (
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// The address.
+    pub allocation: Allocation,
+    /// Whether it is a last choice.
+    pub is_contested: bool,
+}
+
+#[derive(sqlx::FromRow)]
+struct FreeRow {
+    #[sqlx(flatten)]
+    row: Row,
+    contested: i64,
+}
+
+/// What of `node` is free between two ports: all that have one of `ports`, and the lowest `most` of any. Those that are
+/// not contested are first, then by port and address.
+pub async fn allocations_free_on(
+    conn: &mut Conn,
+    node: NodeId,
+    (first, last): (u16, u16),
+    ports: &[u16],
+    most: usize,
+) -> Result<Vec<Free>, DbError> {
+    const SELECT: &str = "SELECT a.*, CAST(CASE WHEN EXISTS (
                    SELECT 1 FROM allocations b JOIN nodes m ON m.id = b.node_id
                    WHERE b.ip_address = a.ip_address AND b.port = a.port AND b.server_id IS NOT NULL
                    AND m.id <> n.id AND m.host = n.host
-               ) THEN 1 ELSE 0 END), (CASE WHEN a.port = $2 THEN 0 ELSE 1 END), a.port, a.ip_address LIMIT 1";
-    let select = sqlx::query_as::<_, Row>(sql).bind(node.to_string()).bind(port.map_or(-1, i64::from));
-    select.fetch_optional(conn).await?.map(Allocation::try_from).transpose()
+               ) THEN 1 ELSE 0 END AS BIGINT) AS contested
+               FROM allocations a JOIN nodes n ON n.id = a.node_id
+               WHERE a.node_id = $1 AND a.server_id IS NULL AND a.reserved_by IS NULL AND a.port BETWEEN $2 AND $3";
+    let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let same = (!ports.is_empty()).then(|| format!("{SELECT} AND a.port IN ({ports})"));
+    let lowest = format!("{SELECT} ORDER BY contested, a.port, a.ip_address LIMIT {most}");
+    let mut found: Vec<Free> = Vec::new();
+    for sql in same.into_iter().chain([lowest]) {
+        let select = sqlx::query_as::<_, FreeRow>(sqlx::AssertSqlSafe(sql)).bind(node.to_string());
+        for FreeRow { row, contested } in
+            select.bind(i64::from(first)).bind(i64::from(last)).fetch_all(&mut *conn).await?
+        {
+            let allocation = Allocation::try_from(row)?;
+            if found.iter().all(|other| other.allocation.id != allocation.id) {
+                found.push(Free { allocation, is_contested: contested != 0 });
+            }
+        }
+    }
+    let order = |free: &Free| (free.is_contested, free.allocation.port, free.allocation.ip_address.clone());
+    found.sort_by_key(order);
+    Ok(found)
 }
 
 /// Gives a free one of `node` to a server as its primary address.
@@ -172,9 +231,38 @@ pub async fn allocation_assign(
     exactly_one(&update.execute(conn).await?)
 }
 
+/// Gives a free one of `node` to a server as one more address.
+pub async fn allocation_add(conn: &mut Conn, id: AllocationId, node: NodeId, server: ServerId) -> Result<(), DbError> {
+    let sql = "UPDATE allocations SET server_id = $1, is_primary = 0
+               WHERE id = $2 AND node_id = $3 AND server_id IS NULL AND reserved_by IS NULL";
+    let update = sqlx::query(sql).bind(server.to_string()).bind(id.to_string()).bind(node.to_string());
+    exactly_one(&update.execute(conn).await?)
+}
+
+/// Makes one of a server's addresses the first one. Again is the same.
+pub async fn allocation_make_primary(tx: &mut Conn, id: AllocationId, server: ServerId) -> Result<(), DbError> {
+    let sql = "UPDATE allocations SET is_primary = 0 WHERE server_id = $1 AND id <> $2";
+    sqlx::query(sql).bind(server.to_string()).bind(id.to_string()).execute(&mut *tx).await?;
+    let sql = "UPDATE allocations SET is_primary = 1 WHERE id = $1 AND server_id = $2";
+    exactly_one(&sqlx::query(sql).bind(id.to_string()).bind(server.to_string()).execute(tx).await?)
+}
+
+/// Writes down what the owner says about one.
+pub async fn allocation_note(tx: &mut Conn, id: AllocationId, server: ServerId, notes: &str) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE allocations SET notes = $1 WHERE id = $2 AND server_id = $3");
+    exactly_one(&update.bind(notes.to_owned()).bind(id.to_string()).bind(server.to_string()).execute(tx).await?)
+}
+
+/// Takes one from a server; never its first.
+pub async fn allocation_take(tx: &mut Conn, id: AllocationId, server: ServerId) -> Result<(), DbError> {
+    let sql = "UPDATE allocations SET server_id = NULL, notes = '' WHERE id = $1 AND server_id = $2 AND is_primary = 0";
+    exactly_one(&sqlx::query(sql).bind(id.to_string()).bind(server.to_string()).execute(&mut *tx).await?)?;
+    on_demand::unused_remove(tx).await
+}
+
 /// Takes all from a server that is going to be removed.
 pub async fn allocations_free(conn: &mut Conn, server: ServerId) -> Result<(), DbError> {
-    let sql = "UPDATE allocations SET server_id = NULL, is_primary = 0 WHERE server_id = $1";
+    let sql = "UPDATE allocations SET server_id = NULL, is_primary = 0, notes = '' WHERE server_id = $1";
     sqlx::query(sql).bind(server.to_string()).execute(&mut *conn).await?;
     on_demand::unused_remove(conn).await
 }
@@ -204,14 +292,16 @@ pub async fn allocation_address_set(tx: &mut Conn, id: AllocationId, ip: &str) -
 /// Transfers on their way to it show it as it is now.
 pub(super) async fn show_on_transfers(tx: &mut Conn, row: &Allocation) -> Result<(), DbError> {
     let sql = "UPDATE transfers SET target_address = $1 WHERE target_allocation_id = $2 AND finished_at IS NULL";
-    let show = sqlx::query(sql).bind(row.address()).bind(row.id.to_string());
-    show.execute(tx).await?;
+    sqlx::query(sql).bind(row.address()).bind(row.id.to_string()).execute(&mut *tx).await?;
+    let sql = "UPDATE transfer_addresses SET new_address = $1 WHERE new_allocation_id = $2
+               AND transfer_id IN (SELECT id FROM transfers WHERE finished_at IS NULL)";
+    sqlx::query(sql).bind(row.address()).bind(row.id.to_string()).execute(tx).await?;
     Ok(())
 }
 
 /// Ends every reservation of a transfer. None is fine: it may never have reserved.
 pub async fn allocations_unreserve(conn: &mut Conn, transfer: TransferId) -> Result<(), DbError> {
-    let sql = "UPDATE allocations SET reserved_by = NULL WHERE reserved_by = $1";
+    let sql = "UPDATE allocations SET reserved_by = NULL, notes = '' WHERE reserved_by = $1";
     sqlx::query(sql).bind(transfer.to_string()).execute(&mut *conn).await?;
     on_demand::unused_remove(conn).await
 }

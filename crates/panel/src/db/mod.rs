@@ -55,6 +55,7 @@ pub mod schedule_runs;
 pub mod schedules;
 pub mod servers;
 pub mod sessions;
+pub mod specs;
 pub mod subusers;
 pub mod testing;
 pub mod transfers;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{AllocationId, NodeId, ServerId};
 
-use super::allocations::{self, Allocation};
+use super::allocations::{self, Allocation, Free};
 use super::nodes::{Node, NodeKind, node_get};
 use super::{Conn, DbError, exactly_one, parse};
 
@@ -30,39 +30,132 @@ pub fn ports(node: &Node) -> Option<(u16, u16)> {
     node.facts.as_ref().map(|facts| facts.node_ports.unwrap_or((1, u16::MAX)))
 }
 
+/// What a node or a cluster has for those who need addresses.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Those that are there, the best first.
+    pub free: Vec<Free>,
+    /// What can be made; none of a node.
+    pub makes: Option<Makes>,
+}
+
+/// Ports of a cluster that nobody has.
+#[derive(Clone, Debug)]
+pub struct Makes {
+    node: NodeId,
+    ip_address: String,
+    range: (u16, u16),
+    taken: BTreeSet<u16>,
+}
+
+impl Makes {
+    /// One with this port, if it can be had.
+    pub fn with_port(&mut self, port: u16) -> Option<Choice> {
+        let there = (self.range.0..=self.range.1).contains(&port);
+        (there && self.taken.insert(port)).then(|| self.made(port))
+    }
+
+    /// The lowest one that is left.
+    pub fn lowest(&mut self) -> Option<Choice> {
+        let port = (self.range.0.max(LOWEST)..=self.range.1).find(|port| !self.taken.contains(port))?;
+        self.with_port(port)
+    }
+
+    /// This port is spoken for.
+    pub fn leave(&mut self, port: u16) {
+        self.taken.insert(port);
+    }
+
+    fn made(&self, port: u16) -> Choice {
+        Choice { allocation: Allocation::new(self.node, &self.ip_address, port), is_new: true }
+    }
+}
+
+/// What `node` has between two ports for a server that needs `needed` addresses and has the ports `wanted` today. Changes
+/// nothing.
+pub async fn offer(
+    conn: &mut Conn,
+    node: &Node,
+    (first, last): (u16, u16),
+    wanted: &[u16],
+    needed: usize,
+) -> Result<Offer, DbError> {
+    // More than are needed: some of the lowest may be wanted by their port as well.
+    let most = wanted.len() + needed;
+    let free = allocations::allocations_free_on(conn, node.id, (first, last), wanted, most).await?;
+    let makes = match ports(node).filter(|_| node.kind == NodeKind::Cluster) {
+        Some((low, high)) => Some(Makes {
+            node: node.id,
+            ip_address: node.player_address().to_owned(),
+            range: (low.max(first), high.min(last)),
+            taken: ports_taken(conn, node).await?,
+        }),
+        None => None,
+    };
+    Ok(Offer { free, makes })
+}
+
+impl Offer {
+    /// One address for each of `wanted`, the first of which is the primary one: the same port where it can be had, else
+    /// the lowest, beside the primary one if that has an address of its own. None where nothing is left. All that can
+    /// keep their port do, before the others choose.
+    #[must_use]
+    pub fn choose(mut self, wanted: &[Option<u16>], beside: Option<&str>) -> Vec<Option<Choice>> {
+        let mut chosen: Vec<Option<Choice>> = vec![None; wanted.len()];
+        let mut beside = beside.map(str::to_owned);
+        for pass in [Pass::SamePort, Pass::Lowest, Pass::ContestedSamePort, Pass::Contested] {
+            for (place, port) in chosen.iter_mut().zip(wanted).filter(|(place, _)| place.is_none()) {
+                *place = self.take(pass, *port, beside.as_deref());
+                if let Some(choice) = place.as_ref().filter(|_| beside.is_none()) {
+                    beside = Some(choice.allocation.ip_address.clone());
+                }
+            }
+        }
+        chosen
+    }
+
+    fn take(&mut self, pass: Pass, port: Option<u16>, beside: Option<&str>) -> Option<Choice> {
+        let contested = matches!(pass, Pass::ContestedSamePort | Pass::Contested);
+        let same = matches!(pass, Pass::SamePort | Pass::ContestedSamePort);
+        let fits = |free: &Free| free.is_contested == contested && (!same || Some(free.allocation.port) == port);
+        let far = |free: &Free| beside.is_some_and(|ip| free.allocation.ip_address != ip);
+        let fitting = self.free.iter().enumerate().filter(|(_, free)| fits(free));
+        // The first of the nearest: they are in the order of their ports.
+        let there = fitting.min_by_key(|(_, free)| far(free)).map(|(index, _)| index);
+        if let Some(index) = there {
+            return Some(Choice { allocation: self.free.remove(index).allocation, is_new: false });
+        }
+        match (pass, port) {
+            (Pass::SamePort, Some(port)) => self.makes.as_mut()?.with_port(port),
+            (Pass::Lowest, _) => self.makes.as_mut()?.lowest(),
+            _ => None,
+        }
+    }
+}
+
+/// In which order addresses are looked for.
+#[derive(Clone, Copy)]
+enum Pass {
+    SamePort,
+    Lowest,
+    ContestedSamePort,
+    Contested,
+}
+
+/// All ports there are.
+pub const ANY_PORT: (u16, u16) = (1, u16::MAX);
+
 /// An address of `node` that nobody has: the wanted port if it can be had, else the lowest. Changes nothing.
 pub async fn allocation_choose(conn: &mut Conn, node: &Node, wanted: Option<u16>) -> Result<Option<Choice>, DbError> {
-    let there = allocations::allocation_free(conn, node.id, wanted).await?;
-    let there = there.map(|allocation| Choice { allocation, is_new: false });
-    if node.kind == NodeKind::Node || there.as_ref().is_some_and(|it| Some(it.allocation.port) == wanted) {
-        return Ok(there);
-    }
-    let Some(range) = ports(node) else { return Ok(there) };
-    let taken = ports_taken(conn, node).await?;
-    let new = |port| Choice { allocation: fresh(node, port), is_new: true };
-    let same = wanted.filter(|port| (range.0..=range.1).contains(port) && !taken.contains(port));
-    let lowest = || (range.0.max(LOWEST)..=range.1).find(|port| !taken.contains(port));
-    Ok(same.map(new).or(there).or_else(|| lowest().map(new)))
+    let offer = offer(conn, node, ANY_PORT, wanted.as_slice(), 1).await?;
+    Ok(offer.choose(&[wanted], None).pop().flatten())
 }
 
 /// How many ports are tried for one server before its maker hears that they are taken.
-pub const PORTS_TRIED: usize = 16;
+const PORTS_TRIED: usize = 16;
 
 /// Ports that only root may have are given to nobody who did not ask for them.
 const LOWEST: u16 = 1024;
-
-fn fresh(node: &Node, port: u16) -> Allocation {
-    Allocation {
-        id: AllocationId::new(),
-        node_id: node.id,
-        ip_address: node.player_address().to_owned(),
-        ip_alias: None,
-        port,
-        server_id: None,
-        is_primary: false,
-        reserved_by: None,
-    }
-}
 
 async fn ports_taken(conn: &mut Conn, node: &Node) -> Result<BTreeSet<u16>, DbError> {
     let shared = node.facts.as_ref().is_some_and(|facts| facts.node_ports.is_some());
@@ -94,7 +187,7 @@ pub async fn addresses_differing<'a>(
     told: &'a BTreeMap<ServerId, String>,
 ) -> Result<Vec<(AllocationId, &'a str)>, DbError> {
     let sql = "SELECT id, server_id, ip_address FROM allocations
-               WHERE node_id = $1 AND on_demand = 1 AND is_primary = 1 AND server_id IS NOT NULL";
+               WHERE node_id = $1 AND on_demand = 1 AND server_id IS NOT NULL";
     let rows: Vec<(String, String, String)> = sqlx::query_as(sql).bind(node.to_string()).fetch_all(conn).await?;
     let mut differing = Vec::new();
     for (id, server, ip) in rows {
@@ -123,6 +216,28 @@ pub async fn port_move(tx: &mut Conn, id: AllocationId, tried: &BTreeSet<u16>) -
     let moved = Allocation { port, ..row };
     allocations::show_on_transfers(tx, &moved).await?;
     Ok(Some(moved))
+}
+
+/// A cluster said that a port of `rows` is somebody else's: the one that it named gets another, or else each that was
+/// made for its server is tried in turn. Answers which port became which; none, and nothing is changed, if there is no
+/// other. `tried` remembers across calls.
+pub async fn another_port(
+    tx: &mut Conn,
+    rows: &[Allocation],
+    said: &str,
+    tried: &mut BTreeSet<u16>,
+) -> Result<Option<(u16, u16)>, DbError> {
+    let named: BTreeSet<u16> = said.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+    let (first, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| named.contains(&row.port));
+    for row in if first.is_empty() { others } else { first } {
+        if tried.len() >= PORTS_TRIED || !tried.insert(row.port) {
+            continue;
+        }
+        if let Some(moved) = port_move(tx, row.id, tried).await? {
+            return Ok(Some((row.port, moved.port)));
+        }
+    }
+    Ok(None)
 }
 
 /// The place where players reach a cluster moved: its allocations move with it, those with an address of their own do not.
@@ -220,7 +335,7 @@ mod tests {
         let db = testing::open(dir.path()).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let node = cluster(&mut tx, Some((30000, 30003))).await;
-        let named = fresh(&node, 30001);
+        let named = Allocation::new(node.id, node.player_address(), 30001);
         allocations::allocation_insert(&mut tx, &named).await.unwrap();
         assert_eq!(port_move(&mut tx, named.id, &BTreeSet::from([30001])).await.unwrap(), None);
         assert_eq!(allocations::allocation_get(&mut tx, named.id).await.unwrap().port, 30001);

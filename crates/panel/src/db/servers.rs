@@ -51,15 +51,19 @@ pub struct Server {
     pub attention: Vec<String>,
     /// Whose it is.
     pub owner_id: Option<UserId>,
+    /// Addresses in all, up to which its owner may take more.
+    pub allocation_limit: u64,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its primary address.
-    pub primary: Option<Primary>,
+    pub primary: Option<Address>,
+    /// Its other addresses, by address and port.
+    pub others: Vec<Address>,
 }
 
-/// The primary address of a server.
+/// An address of a server.
 #[derive(Clone, Debug)]
-pub struct Primary {
+pub struct Address {
     /// The allocation's id.
     pub id: model::AllocationId,
     /// Address on the node.
@@ -90,6 +94,7 @@ struct Row {
     attention: String,
     node_kind: String,
     owner_id: Option<String>,
+    allocation_limit: i64,
     created_at: i64,
     a_id: Option<String>,
     a_ip: Option<String>,
@@ -102,7 +107,7 @@ impl TryFrom<Row> for Server {
 
     fn try_from(row: Row) -> Result<Self, DbError> {
         let primary = match (row.a_id, row.a_ip, row.a_port) {
-            (Some(id), Some(ip_address), Some(port)) => Some(Primary {
+            (Some(id), Some(ip_address), Some(port)) => Some(Address {
                 id: parse("allocations.id", &id)?,
                 ip_address,
                 ip_alias: row.a_alias,
@@ -131,8 +136,10 @@ impl TryFrom<Row> for Server {
             install_error: row.install_error,
             attention: from_json("servers.attention", &row.attention)?,
             owner_id: row.owner_id.map(|id| parse("servers.owner_id", &id)).transpose()?,
+            allocation_limit: from_i64("servers.allocation_limit", row.allocation_limit)?,
             created_at: from_ms("servers.created_at", row.created_at)?,
             primary,
+            others: Vec::new(),
         })
     }
 }
@@ -147,22 +154,58 @@ pub const SORTS: &[&str] = &["created_at", "name", "status", "memory_limit", "di
 /// Writes a new server down. Its address is assigned apart, in the same transaction.
 pub async fn server_insert(tx: &mut Conn, server: &Server) -> Result<(), DbError> {
     let sql = "INSERT INTO servers (id, name, egg_id, node_id, epoch, status, memory_limit, disk_limit, cpu_limit,
-               startup, image, environment, created_at, owner_id)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+               startup, image, environment, created_at, owner_id, allocation_limit)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     let insert = sqlx::query(sql).bind(server.id.to_string()).bind(server.name.clone());
     let insert = insert.bind(server.egg_id.to_string()).bind(server.node_id.to_string()).bind(to_i64(server.epoch.0));
     let insert = insert.bind(to_word("servers.status", &server.status)?).bind(to_i64(server.limits.memory_mb));
     let insert = insert.bind(to_i64(server.limits.disk_mb)).bind(to_i64(server.limits.cpu_percent));
     let insert = insert.bind(server.startup.clone()).bind(server.image.clone());
     let insert = insert.bind(to_json("servers.environment", &server.environment)?).bind(to_ms(server.created_at));
-    insert.bind(server.owner_id.map(|id| id.to_string())).execute(tx).await?;
+    let insert = insert.bind(server.owner_id.map(|id| id.to_string())).bind(to_i64(server.allocation_limit));
+    insert.execute(tx).await?;
     Ok(())
 }
 
 /// The server, or [`DbError::NotFound`].
 pub async fn server_get(conn: &mut Conn, id: ServerId) -> Result<Server, DbError> {
     let sql = format!("{SELECT} WHERE s.id = $1");
-    Server::try_from(sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(id.to_string()).fetch_one(conn).await?)
+    let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(id.to_string());
+    let mut server = Server::try_from(select.fetch_one(&mut *conn).await?)?;
+    others_fill(conn, std::slice::from_mut(&mut server)).await?;
+    Ok(server)
+}
+
+#[derive(sqlx::FromRow)]
+struct OtherRow {
+    server_id: String,
+    id: String,
+    ip_address: String,
+    ip_alias: Option<String>,
+    port: i64,
+}
+
+/// Adds the addresses behind the first to each. One query: most servers have none.
+async fn others_fill(conn: &mut Conn, servers: &mut [Server]) -> Result<(), DbError> {
+    if servers.is_empty() {
+        return Ok(());
+    }
+    let ids = servers.iter().map(|server| format!("'{}'", server.id)).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT server_id, id, ip_address, ip_alias, port FROM allocations
+         WHERE is_primary = 0 AND server_id IN ({ids}) ORDER BY ip_address, port"
+    );
+    for row in sqlx::query_as::<_, OtherRow>(AssertSqlSafe(sql)).fetch_all(conn).await? {
+        let id: ServerId = parse("allocations.server_id", &row.server_id)?;
+        let Some(server) = servers.iter_mut().find(|server| server.id == id) else { continue };
+        server.others.push(Address {
+            id: parse("allocations.id", &row.id)?,
+            ip_address: row.ip_address,
+            ip_alias: row.ip_alias,
+            port: allocations::port(row.port)?,
+        });
+    }
+    Ok(())
 }
 
 /// What a list of servers is narrowed to.
@@ -208,14 +251,37 @@ pub async fn servers_page(
     let rows = select.fetch_all(&mut *conn).await?;
     let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM servers s {WHERE}")));
     let count = count.bind(node).bind(egg).bind(status).bind(name).bind(owner).bind(open_to);
-    let total: i64 = count.fetch_one(conn).await?;
-    let items = rows.into_iter().map(Server::try_from).collect::<Result<_, _>>()?;
+    let total: i64 = count.fetch_one(&mut *conn).await?;
+    let mut items = rows.into_iter().map(Server::try_from).collect::<Result<Vec<_>, _>>()?;
+    others_fill(conn, &mut items).await?;
     Ok(Page { items, total: from_i64("servers", total)? })
 }
 
 /// Gives a server another name.
 pub async fn server_rename(tx: &mut Conn, id: ServerId, name: &str) -> Result<(), DbError> {
     let update = sqlx::query("UPDATE servers SET name = $1 WHERE id = $2").bind(name.to_owned());
+    exactly_one(&update.bind(id.to_string()).execute(tx).await?).map_err(|_| DbError::NotFound)
+}
+
+/// Changes how it is started: variables, command line, image. Nobody may hold it.
+pub async fn server_startup_set(tx: &mut Conn, server: &Server) -> Result<(), DbError> {
+    let sql = "UPDATE servers SET environment = $1, startup = $2, image = $3 WHERE id = $4 AND locked_by IS NULL";
+    let update = sqlx::query(sql).bind(to_json("servers.environment", &server.environment)?);
+    let update = update.bind(server.startup.clone()).bind(server.image.clone()).bind(server.id.to_string());
+    exactly_one(&update.execute(tx).await?)
+}
+
+/// Changes what it may use. Nobody may hold it: a transfer has reserved what it may use now.
+pub async fn server_limits_set(tx: &mut Conn, id: ServerId, limits: Limits) -> Result<(), DbError> {
+    let sql =
+        "UPDATE servers SET memory_limit = $1, disk_limit = $2, cpu_limit = $3 WHERE id = $4 AND locked_by IS NULL";
+    let update = sqlx::query(sql).bind(to_i64(limits.memory_mb)).bind(to_i64(limits.disk_mb));
+    exactly_one(&update.bind(to_i64(limits.cpu_percent)).bind(id.to_string()).execute(tx).await?)
+}
+
+/// Changes up to how many addresses its owner may take.
+pub async fn server_allocation_limit_set(tx: &mut Conn, id: ServerId, limit: u64) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE servers SET allocation_limit = $1 WHERE id = $2").bind(to_i64(limit));
     exactly_one(&update.bind(id.to_string()).execute(tx).await?).map_err(|_| DbError::NotFound)
 }
 

@@ -8,13 +8,15 @@
 //! meant.
 
 mod document;
+mod ports;
 mod rules;
 mod spec;
 
 use model::{InstallScript, StopHow};
 
+pub use ports::moved;
 pub use rules::Rules;
-pub use spec::{RESERVED, build_spec, check_environment, load_spec};
+pub use spec::{RESERVED, build_spec, check_environment, load_egg, load_spec, moved_variables};
 
 /// What an egg says, read.
 #[derive(Clone, Debug)]

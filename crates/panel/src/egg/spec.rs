@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::ServerSpec;
+use model::{EggId, ServerSpec};
 
-use super::Egg;
+use super::{Egg, moved};
 use crate::db::allocations::Allocation;
 use crate::db::servers::Server;
+use crate::db::transfers::VariableMove;
 use crate::db::{Conn, DbError, eggs};
 
 /// Seconds that a game is given to end. Generous: large worlds are saved on the way out, and nobody is killed here.
@@ -75,16 +76,28 @@ fn environment(server: &Server, egg: &Egg, primary: Option<&Allocation>) -> BTre
 
 /// [`build_spec`] with the egg out of the database.
 pub async fn load_spec(conn: &mut Conn, server: &Server, allocations: &[Allocation]) -> Result<ServerSpec, DbError> {
-    let stored = eggs::egg_get(conn, server.egg_id).await?;
-    let egg = Egg::parse(&stored.document)
-        .map_err(|error| DbError::Corrupt { column: "eggs.document", why: error.to_string() })?;
-    Ok(build_spec(server, &egg, allocations))
+    Ok(build_spec(server, &load_egg(conn, server.egg_id).await?, allocations))
+}
+
+/// The variables of `server` that follow its ports, each pair of which is an old one and what it becomes.
+pub async fn moved_variables(
+    conn: &mut Conn,
+    server: &Server,
+    ports: &[(u16, u16)],
+) -> Result<Vec<VariableMove>, DbError> {
+    Ok(moved(&load_egg(conn, server.egg_id).await?, &server.environment, ports))
+}
+
+/// An egg out of the database, read.
+pub async fn load_egg(conn: &mut Conn, id: EggId) -> Result<Egg, DbError> {
+    let stored = eggs::egg_get(conn, id).await?;
+    Egg::parse(&stored.document).map_err(|error| DbError::Corrupt { column: "eggs.document", why: error.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use model::{AllocationId, EggId, Epoch, Limits, NodeId, ServerId, ServerStatus, Timestamp};
+    use model::{EggId, Epoch, Limits, NodeId, ServerId, ServerStatus, Timestamp};
 
     use super::*;
     use crate::db::nodes::NodeKind;
@@ -119,24 +132,17 @@ mod tests {
             install_error: None,
             attention: vec![],
             owner_id: None,
+            allocation_limit: 0,
             created_at: Timestamp::UNIX_EPOCH,
             primary: None,
+            others: vec![],
         }
     }
 
     #[test]
     fn the_environment_has_defaults_choices_and_what_the_panel_knows() {
         let server = server(&[("MODE", "hard"), ("TOKEN", "t")]);
-        let allocation = Allocation {
-            id: AllocationId::new(),
-            node_id: server.node_id,
-            ip_address: "10.0.0.5".to_owned(),
-            ip_alias: None,
-            port: 25565,
-            server_id: None,
-            is_primary: false,
-            reserved_by: None,
-        };
+        let allocation = Allocation::new(server.node_id, "10.0.0.5", 25565);
         let spec = build_spec(&server, &egg(), &[allocation]);
         for (name, value) in [
             ("MODE", "hard"),

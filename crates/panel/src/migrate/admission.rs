@@ -1,5 +1,6 @@
 //! May this server move there now, and if not, why not? Pure: facts in, decision out.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use model::{AllocationId, Limits, NodeId, RuntimeKind, ServerId, ServerStatus};
@@ -26,8 +27,29 @@ pub struct Facts {
     pub target: NodeFacts,
     /// What the target has free for it. None where the node has no bound.
     pub free: Free,
-    /// The allocation that was asked for, or the one that was chosen.
-    pub allocation: Wanted,
+    /// What becomes of its addresses, the primary one first. At least one.
+    pub addresses: Vec<Want>,
+}
+
+/// One address of the server, and which it is to have in its place.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// The one that it has; none if it has none.
+    pub old: Option<Allocation>,
+    /// The one that was asked for, or the one that was chosen.
+    pub wanted: Wanted,
+}
+
+impl Want {
+    /// The address on the target, if there is one that may be had.
+    #[must_use]
+    pub fn new(&self) -> Option<&Allocation> {
+        match &self.wanted {
+            Wanted::Named(row) => Some(row),
+            Wanted::Chosen(row) => row.as_ref(),
+            Wanted::Unknown(_) => None,
+        }
+    }
 }
 
 /// What is known about a node.
@@ -69,7 +91,7 @@ pub struct Free {
     pub cpu_percent: Option<u64>,
 }
 
-/// Which address the server is to have on the target.
+/// Which address is to take the place of another.
 #[derive(Clone, Debug)]
 pub enum Wanted {
     /// The caller named one.
@@ -130,6 +152,12 @@ pub enum Refusal {
         /// Whose.
         place: Place,
     },
+    /// An address that is to be replaced is not the server's.
+    #[error("{0} is not an address of the server. See GET /api/v1/servers/{{id}}/allocations for those that are.")]
+    AllocationUnknown(AllocationId),
+    /// The same allocation was named for two addresses.
+    #[error("One allocation is named for two addresses of the server. Name a different one for each.")]
+    AllocationTwice,
     /// The allocation does not exist or is another node's.
     #[error("The allocation is not one of {place}. Choose one of the target's, or none to let one be chosen.")]
     AllocationForeign {
@@ -175,6 +203,8 @@ impl Refusal {
             Self::Locked { .. } => "server_locked",
             Self::RuntimeMismatch { .. } => "runtime_mismatch",
             Self::AgentOffline { .. } => "agent_offline",
+            Self::AllocationUnknown(_) => "allocation_unknown",
+            Self::AllocationTwice => "allocation_twice",
             Self::AllocationForeign { .. } => "allocation_foreign",
             Self::AllocationTaken => "allocation_taken",
             Self::Insufficient { .. } => "insufficient_resources",
@@ -182,11 +212,11 @@ impl Refusal {
     }
 }
 
-/// Lets the transfer in with this address on the target, or says why not.
-pub fn admit(facts: &Facts) -> Result<Allocation, Refusal> {
-    match (obstacles(facts).into_iter().next(), admit_allocation(facts)) {
-        (Some(refusal), _) | (None, Err(refusal)) => Err(refusal),
-        (None, Ok(allocation)) => allocation.cloned().ok_or(Refusal::AllocationTaken),
+/// Lets the transfer in with these addresses on the target, the primary one first, or says why not.
+pub fn admit(facts: &Facts) -> Result<Vec<Allocation>, Refusal> {
+    match obstacles(facts).into_iter().next() {
+        Some(refusal) => Err(refusal),
+        None => facts.addresses.iter().map(|want| want.new().cloned().ok_or(Refusal::AllocationTaken)).collect(),
     }
 }
 
@@ -213,11 +243,11 @@ pub fn obstacles(facts: &Facts) -> Vec<Refusal> {
         let (target, source_place) = (target.place.clone(), source.place.clone());
         found.push(Refusal::RuntimeMismatch { target, source_place, from, to });
     }
-    let allocation = admit_allocation(facts);
     // A named one that cannot be had is told as that; that there is none is a shortage.
-    let has_address = !matches!(allocation, Ok(None));
-    found.extend(allocation.err());
-    let shortages = shortages(facts.limits, facts.free, has_address);
+    found.extend(refused_addresses(facts));
+    let missing = facts.addresses.iter().filter(|want| matches!(want.wanted, Wanted::Chosen(None))).count();
+    let addresses = (count(facts.addresses.len()), count(facts.addresses.len() - missing));
+    let shortages = shortages(facts.limits, facts.free, addresses);
     if !shortages.is_empty() {
         found.push(Refusal::Insufficient { place: target.place.clone(), shortages });
     }
@@ -227,18 +257,29 @@ pub fn obstacles(facts: &Facts) -> Vec<Refusal> {
     found
 }
 
-fn admit_allocation(facts: &Facts) -> Result<Option<&Allocation>, Refusal> {
-    let foreign = || Refusal::AllocationForeign { place: facts.target.place.clone() };
-    match &facts.allocation {
-        Wanted::Unknown(_) => Err(foreign()),
-        Wanted::Named(named) if named.node_id != facts.target.id => Err(foreign()),
-        Wanted::Named(named) if !named.is_free() => Err(Refusal::AllocationTaken),
-        Wanted::Named(named) => Ok(Some(named)),
-        Wanted::Chosen(chosen) => Ok(chosen.as_ref()),
+/// What was named and cannot be had; each reason once.
+fn refused_addresses(facts: &Facts) -> Vec<Refusal> {
+    let (mut found, mut named) = (Vec::new(), BTreeSet::new());
+    for want in &facts.addresses {
+        let refusal = match &want.wanted {
+            Wanted::Unknown(_) => Some(Refusal::AllocationForeign { place: facts.target.place.clone() }),
+            Wanted::Named(row) if row.node_id != facts.target.id => {
+                Some(Refusal::AllocationForeign { place: facts.target.place.clone() })
+            }
+            Wanted::Named(row) if !row.is_free() => Some(Refusal::AllocationTaken),
+            Wanted::Named(row) if !named.insert(row.id) => Some(Refusal::AllocationTwice),
+            Wanted::Named(_) | Wanted::Chosen(_) => None,
+        };
+        found.extend(refusal.filter(|refusal| !found.contains(refusal)));
     }
+    found
 }
 
-fn shortages(needed: Limits, free: Free, has_address: bool) -> Vec<Shortage> {
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn shortages(needed: Limits, free: Free, addresses: (u64, u64)) -> Vec<Shortage> {
     let of = |resource, needed: u64, available: Option<u64>| {
         let available = available?;
         // An unlimited server fits wherever something is left: its limit says nothing that could be added up.
@@ -253,8 +294,9 @@ fn shortages(needed: Limits, free: Free, has_address: bool) -> Vec<Shortage> {
     .into_iter()
     .flatten()
     .collect();
-    if !has_address {
-        shortages.push(Shortage { resource: "allocations", needed: 1, available: 0 });
+    let (needed, available) = addresses;
+    if available < needed {
+        shortages.push(Shortage { resource: "allocations", needed, available });
     }
     shortages
 }
@@ -291,7 +333,8 @@ pub fn start_it(kind: NodeKind) -> &'static str {
 
 fn list(shortages: &[Shortage]) -> String {
     let word = |shortage: &Shortage| match shortage.resource {
-        "allocations" => "allocations (1 needed, none free)".to_owned(),
+        "allocations" if shortage.available == 0 => format!("allocations ({} needed, none free)", shortage.needed),
+        "allocations" => format!("allocations ({} needed, {} free)", shortage.needed, shortage.available),
         "memory_mb" => format!("memory ({} MiB needed, {} free)", shortage.needed, shortage.available),
         "disk_mb" => format!("disk ({} MiB needed, {} free)", shortage.needed, shortage.available),
         _ => format!("CPU ({} % needed, {} free)", shortage.needed, shortage.available),
@@ -312,16 +355,11 @@ mod tests {
     use super::*;
 
     fn address(node: NodeId) -> Allocation {
-        Allocation {
-            id: AllocationId::new(),
-            node_id: node,
-            ip_address: "127.0.0.1".into(),
-            ip_alias: None,
-            port: 25565,
-            server_id: None,
-            is_primary: false,
-            reserved_by: None,
-        }
+        Allocation::new(node, "127.0.0.1", 25565)
+    }
+
+    fn only(wanted: Wanted) -> Vec<Want> {
+        vec![Want { old: None, wanted }]
     }
 
     fn facts() -> Facts {
@@ -336,7 +374,7 @@ mod tests {
             locked_by: None,
             limits: Limits { memory_mb: 1024, disk_mb: 2048, cpu_percent: 100 },
             free: Free { memory_mb: Some(1024), disk_mb: Some(2048), cpu_percent: Some(100) },
-            allocation: Wanted::Chosen(Some(address(target.id))),
+            addresses: only(Wanted::Chosen(Some(address(target.id)))),
             source,
             target,
         }
@@ -345,8 +383,8 @@ mod tests {
     #[test]
     fn what_just_fits_is_let_in() {
         let facts = facts();
-        let Wanted::Chosen(Some(chosen)) = &facts.allocation else { panic!() };
-        assert_eq!(admit(&facts).as_ref(), Ok(chosen));
+        let chosen = facts.addresses[0].new().expect("it was chosen");
+        assert_eq!(admit(&facts), Ok(vec![chosen.clone()]));
     }
 
     #[test]
@@ -364,15 +402,32 @@ mod tests {
         assert_eq!(with(|f| f.source.runtime = Some(RuntimeKind::Docker)), "runtime_mismatch");
         assert_eq!(with(|f| f.source.online = false), "agent_offline");
         assert_eq!(with(|f| f.target.online = false), "agent_offline");
-        assert_eq!(with(|f| f.allocation = Wanted::Unknown(AllocationId::new())), "allocation_foreign");
-        assert_eq!(with(|f| f.allocation = Wanted::Named(address(f.source.id))), "allocation_foreign");
-        assert_eq!(with(|f| f.allocation = Wanted::Chosen(None)), "insufficient_resources");
+        assert_eq!(with(|f| f.addresses = only(Wanted::Unknown(AllocationId::new()))), "allocation_foreign");
+        assert_eq!(with(|f| f.addresses = only(Wanted::Named(address(f.source.id)))), "allocation_foreign");
+        assert_eq!(with(|f| f.addresses = only(Wanted::Chosen(None))), "insufficient_resources");
         let taken = |f: &mut Facts| {
             let mut taken = address(f.target.id);
             taken.server_id = Some(ServerId::new());
-            f.allocation = Wanted::Named(taken);
+            f.addresses = only(Wanted::Named(taken));
         };
         assert_eq!(with(taken), "allocation_taken");
+    }
+
+    #[test]
+    fn all_addresses_are_needed_and_each_is_one_of_its_own() {
+        let mut facts = facts();
+        let (first, second) = (address(facts.target.id), address(facts.target.id));
+        let want = |wanted| Want { old: None, wanted };
+        let both = |a: &Allocation, b: &Allocation| {
+            vec![want(Wanted::Named(a.clone())), want(Wanted::Chosen(None)), want(Wanted::Named(b.clone()))]
+        };
+        facts.addresses = both(&first, &second);
+        let refusal = admit(&facts).expect_err("refused");
+        let Refusal::Insufficient { shortages, .. } = &refusal else { panic!("{refusal}") };
+        assert_eq!(shortages, &[Shortage { resource: "allocations", needed: 3, available: 2 }]);
+        assert!(refusal.to_string().contains("allocations (3 needed, 2 free)"), "{refusal}");
+        facts.addresses = both(&first, &first);
+        assert_eq!(admit(&facts).expect_err("refused").code(), "allocation_twice");
     }
 
     #[test]
@@ -428,7 +483,7 @@ mod tests {
     fn all_obstacles_are_told_and_the_first_is_the_refusal() {
         let mut facts = facts();
         facts.locked_by = Some("install".into());
-        facts.allocation = Wanted::Chosen(None);
+        facts.addresses = only(Wanted::Chosen(None));
         facts.source.online = false;
         let codes: Vec<_> = obstacles(&facts).iter().map(Refusal::code).collect();
         assert_eq!(codes, ["server_locked", "insufficient_resources", "agent_offline"]);

@@ -1,12 +1,15 @@
 //! Gathers what [`admission`](super::admission) decides on, in the transaction that then acts on it.
 
+use std::collections::BTreeSet;
+
 use model::{AllocationId, NodeId, ServerId};
 
-use super::admission::{Facts, Free, NodeFacts, Place, Refusal, Wanted};
+use super::addresses::{self, Addresses};
+use super::admission::{Facts, Free, NodeFacts, Place, Refusal};
 use crate::agent::Agents;
 use crate::db::nodes::{Node, NodeKind, Usage};
 use crate::db::servers::Server;
-use crate::db::{Conn, DbError, allocations, flags, nodes, on_demand, servers, transfers};
+use crate::db::{Conn, DbError, allocations, flags, nodes, servers, transfers};
 
 /// Facts, and the rows that they were made of.
 pub(super) struct Gathered {
@@ -14,8 +17,8 @@ pub(super) struct Gathered {
     pub(super) server: Server,
     pub(super) source: Node,
     pub(super) target: Node,
-    /// Whether the allocation was chosen and must be written down before it can be kept.
-    pub(super) is_new_allocation: bool,
+    /// Allocations that were chosen and must be written down before they can be kept.
+    pub(super) new_allocations: BTreeSet<AllocationId>,
 }
 
 /// Everything known about moving `server` to `target`; a refusal where there is no such thing.
@@ -25,6 +28,7 @@ pub(super) async fn gather(
     server: ServerId,
     target: NodeId,
     allocation: Option<AllocationId>,
+    rule: &Addresses,
 ) -> Result<Result<Gathered, Refusal>, DbError> {
     let Some(server) = found(servers::server_get(tx, server).await)? else {
         return Ok(Err(Refusal::UnknownServer));
@@ -33,7 +37,12 @@ pub(super) async fn gather(
         return Ok(Err(Refusal::UnknownTarget(NodeKind::Node)));
     };
     let source = nodes::node_get(tx, server.node_id).await?;
-    let (allocation, is_new_allocation) = wanted(tx, &server, &target, allocation).await?;
+    let old = allocations::allocations_of(tx, server.id).await?;
+    let foreign = rule.picks.keys().find(|id| old.iter().all(|row| row.id != **id));
+    if let Some(id) = foreign {
+        return Ok(Err(Refusal::AllocationUnknown(*id)));
+    }
+    let chosen = addresses::choose(tx, &target, old, allocation, rule).await?;
     let facts = Facts {
         enabled: flags::flag_enabled(tx, flags::SERVER_TRANSFERS).await?,
         server_id: server.id,
@@ -43,9 +52,9 @@ pub(super) async fn gather(
         source: node_facts(&source, agents),
         target: node_facts(&target, agents),
         free: free(tx, &target).await?,
-        allocation,
+        addresses: chosen.wants,
     };
-    Ok(Ok(Gathered { facts, server, source, target, is_new_allocation }))
+    Ok(Ok(Gathered { facts, server, source, target, new_allocations: chosen.new }))
 }
 
 fn node_facts(node: &Node, agents: &dyn Agents) -> NodeFacts {
@@ -67,22 +76,6 @@ async fn free(tx: &mut Conn, node: &Node) -> Result<Free, DbError> {
         disk_mb: left(node.disk_mb, |usage| usage.disk_mb),
         cpu_percent: left(node.cpu_percent, |usage| usage.cpu_percent),
     })
-}
-
-async fn wanted(
-    tx: &mut Conn,
-    server: &Server,
-    target: &Node,
-    allocation: Option<AllocationId>,
-) -> Result<(Wanted, bool), DbError> {
-    let Some(id) = allocation else {
-        let port = server.primary.as_ref().map(|primary| primary.port);
-        let choice = on_demand::allocation_choose(tx, target, port).await?;
-        let is_new = choice.as_ref().is_some_and(|choice| choice.is_new);
-        return Ok((Wanted::Chosen(choice.map(|choice| choice.allocation)), is_new));
-    };
-    let named = found(allocations::allocation_get(tx, id).await)?;
-    Ok((named.map_or(Wanted::Unknown(id), Wanted::Named), false))
 }
 
 fn found<T>(result: Result<T, DbError>) -> Result<Option<T>, DbError> {

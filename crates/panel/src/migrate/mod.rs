@@ -13,6 +13,7 @@
 //! The log of the saga decides; everything else can be derived from it again. A panel that dies goes on where it was
 //! ([`Migrations::resume`]), and a dropped driver is the same as a dead panel.
 
+mod addresses;
 pub mod admission;
 mod ask;
 mod context;
@@ -35,6 +36,7 @@ use saga::{Cancel, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use addresses::Addresses;
 pub use admission::Refusal;
 pub use context::{Move, Pace};
 pub use requests::{MigrateError, StartRequest};

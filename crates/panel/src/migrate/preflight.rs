@@ -3,6 +3,7 @@
 //! Nothing is changed and nothing is kept: no lock, no reservation. What is asked of agents is bounded; one that does not
 //! answer is a finding about its place and not a failure of the question. Numbers that nobody measured are not given.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -10,14 +11,15 @@ use model::agent_api::{AgentError, Check, CheckLevel, ErrorCode, Reply, Request}
 use model::{AllocationId, Mode, NodeId, PathKind, RuntimeKind, ServerId, ServerSpec};
 use tokio::time::timeout;
 
-use super::admission::{Facts, Refusal, Wanted, obstacles, start_it};
+use super::addresses::Addresses;
+use super::admission::{Facts, Refusal, obstacles, start_it};
 use super::facts;
 use super::requests::MigrateError;
 use crate::agent::{Agents, CallError};
 use crate::databases::preflight as databases;
-use crate::db::allocations::{Allocation, allocations_of};
+use crate::db::allocations::Allocation;
 use crate::db::nodes::{NodeKind, nodes_all};
-use crate::db::transfers::{Transfer, transfer_between};
+use crate::db::transfers::{Transfer, VariableMove, transfer_between};
 use crate::db::{Conn, Db, DbError, servers};
 use crate::egg;
 
@@ -35,8 +37,10 @@ pub struct Question {
     pub server_id: ServerId,
     /// Where to; none for every node and cluster but its own.
     pub target: Option<NodeId>,
-    /// Its address there.
+    /// Its first address there.
     pub allocation_id: Option<AllocationId>,
+    /// How its addresses there are chosen.
+    pub addresses: Addresses,
     /// Whether it would be stopped first.
     pub mode: Mode,
     /// Bytes per second.
@@ -54,8 +58,12 @@ pub struct Finding {
     pub kind: NodeKind,
     /// Its name.
     pub name: String,
-    /// The address that the server would have there.
-    pub allocation: Option<Allocation>,
+    /// Its addresses, the primary one first, and those that it would have there.
+    pub addresses: Vec<(Option<Allocation>, Option<Allocation>)>,
+    /// Those of them that a start would make.
+    pub made: BTreeSet<AllocationId>,
+    /// Its variables that would follow them.
+    pub variables: Vec<VariableMove>,
     /// What was found, obstacles first.
     pub checks: Vec<Check>,
     /// Bytes of content; none if the source could not tell.
@@ -84,7 +92,9 @@ impl Finding {
 struct Candidate {
     facts: Facts,
     spec: ServerSpec,
-    allocation: Option<Allocation>,
+    addresses: Vec<(Option<Allocation>, Option<Allocation>)>,
+    made: BTreeSet<AllocationId>,
+    variables: Vec<VariableMove>,
     earlier: Earlier,
 }
 
@@ -146,21 +156,20 @@ async fn candidate(
     question: &Question,
     target: NodeId,
 ) -> Result<Candidate, MigrateError> {
-    let gathered = facts::gather(conn, agents, question.server_id, target, question.allocation_id).await?;
-    let gathered = gathered.map_err(MigrateError::Refused)?;
-    let allocation = match &gathered.facts.allocation {
-        Wanted::Named(allocation) => Some(allocation.clone()),
-        Wanted::Chosen(chosen) => chosen.clone(),
-        Wanted::Unknown(_) => None,
-    };
-    let addresses = match &allocation {
-        Some(there) => vec![there.clone()],
-        None => allocations_of(conn, question.server_id).await?,
-    };
-    let spec = egg::load_spec(conn, &gathered.server, &addresses).await?;
+    let (primary, rule) = (question.allocation_id, &question.addresses);
+    let gathered = facts::gather(conn, agents, question.server_id, target, primary, rule).await?;
+    let mut gathered = gathered.map_err(MigrateError::Refused)?;
+    let wants = gathered.facts.addresses.iter();
+    let addresses: Vec<_> = wants.map(|want| (want.old.clone(), want.new().cloned())).collect();
+    let ports = addresses.iter().filter_map(|(old, new)| Some((old.as_ref()?.port, new.as_ref()?.port)));
+    let variables = egg::moved_variables(conn, &gathered.server, &ports.collect::<Vec<_>>()).await?;
+    gathered.server.environment.extend(variables.iter().map(|one| (one.name.clone(), one.new.clone())));
+    // Where there is no address there, the old one says as much as can be said.
+    let there: Vec<_> = addresses.iter().filter_map(|(old, new)| new.clone().or(old.clone())).collect();
+    let spec = egg::load_spec(conn, &gathered.server, &there).await?;
     let earlier = transfer_between(conn, gathered.source.id, target).await?;
     let earlier = earlier.map(Earlier::from).unwrap_or_default();
-    Ok(Candidate { facts: gathered.facts, spec, allocation, earlier })
+    Ok(Candidate { facts: gathered.facts, spec, addresses, made: gathered.new_allocations, variables, earlier })
 }
 
 /// Once for all targets: it is the same server.
@@ -177,10 +186,11 @@ async fn measure(agents: &dyn Agents, source: NodeId, server_id: ServerId) -> Si
 }
 
 async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, size: &Size) -> Finding {
-    let Candidate { facts, spec, allocation, earlier } = candidate;
+    let Candidate { facts, spec, addresses, made, variables, earlier } = candidate;
     let mut checks: Vec<Check> = obstacles(&facts).iter().map(as_check).collect();
     checks.extend(size.check.clone());
     checks.extend(conversion(&facts));
+    checks.extend(variables.iter().map(rewritten));
     let (bytes, files) = size.known.unwrap_or_default();
     let request = Request::CheckTarget { spec: Box::new(spec), bytes, files };
     match ask(agents, facts.target.id, request, CHECKING).await {
@@ -200,7 +210,9 @@ async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, si
         target: facts.target.id,
         kind: facts.target.place.kind,
         name: facts.target.place.name,
-        allocation,
+        addresses,
+        made,
+        variables,
         checks,
         bytes: size.known.map(|(bytes, _)| bytes),
         files: size.known.map(|(_, files)| files),
@@ -280,6 +292,13 @@ fn conversion(facts: &Facts) -> Option<Check> {
     Some(check("cpu_converted", CheckLevel::Info, message, ""))
 }
 
+/// A port variable follows its port.
+fn rewritten(one: &VariableMove) -> Check {
+    let VariableMove { name, old, new } = one;
+    let message = format!("The variable {name} becomes {new} (it is {old}, a port that changes).");
+    check("variable_rewritten", CheckLevel::Info, message, "")
+}
+
 #[derive(Debug, PartialEq)]
 struct Estimate {
     duration_s: Option<u64>,
@@ -319,6 +338,7 @@ mod tests {
             server_id: ServerId::new(),
             target: None,
             allocation_id: None,
+            addresses: Addresses::default(),
             mode,
             bandwidth_limit,
             databases: Vec::new(),

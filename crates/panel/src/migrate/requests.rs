@@ -7,6 +7,7 @@ use model::{AllocationId, CopyProgress, NodeId, Options, ServerId, Stage, Transf
 use saga::{SagaId, Store};
 use tokio::time::timeout;
 
+use super::addresses::Addresses;
 use super::admission::{self, Refusal};
 use super::driver::PAUSE;
 use super::{Migrations, facts, steps, store_error, tell};
@@ -14,7 +15,7 @@ use crate::agent::CallError;
 use crate::db::allocations::{self, Allocation};
 use crate::db::nodes::NodeKind;
 use crate::db::saga_log::{SagaLog, saga_open};
-use crate::db::transfers::{self, Transfer};
+use crate::db::transfers::{self, AddressMove, End, Transfer};
 use crate::db::{DbError, nodes, on_demand, servers};
 
 /// What a caller asks for.
@@ -24,8 +25,10 @@ pub struct StartRequest {
     pub server_id: ServerId,
     /// Where to.
     pub target_node_id: NodeId,
-    /// Its address there; none to have one chosen: the same port if it is free, else the lowest.
+    /// Its first address there; none to have one chosen.
     pub allocation_id: Option<AllocationId>,
+    /// How its addresses there are chosen: the same port if it is free, else the lowest.
+    pub addresses: Addresses,
     /// How.
     pub options: Options,
     /// Who asks.
@@ -97,21 +100,28 @@ impl Migrations {
         });
     }
 
-    /// The row, the lock, the address and the promise to see it through: all in one transaction, or nothing.
+    /// The row, the lock, the addresses and the promise to see it through: all in one transaction, or nothing.
     async fn accept(self: &Arc<Self>, request: &StartRequest) -> Result<Transfer, MigrateError> {
         let mut tx = self.db.begin().await?;
         let (server, target) = (request.server_id, request.target_node_id);
-        let gathered = facts::gather(&mut tx, &*self.agents, server, target, request.allocation_id).await?;
+        let (primary, rule) = (request.allocation_id, &request.addresses);
+        let gathered = facts::gather(&mut tx, &*self.agents, server, target, primary, rule).await?;
         let gathered = gathered.map_err(MigrateError::Refused)?;
-        let allocation = admission::admit(&gathered.facts).map_err(MigrateError::Refused)?;
-        if gathered.is_new_allocation {
-            on_demand::allocation_insert(&mut tx, &allocation).await?;
-        }
-        let transfer = self.new_transfer(request, &gathered, &allocation);
+        let new = admission::admit(&gathered.facts).map_err(MigrateError::Refused)?;
+        let Some(first) = new.first() else { return Err(MigrateError::Refused(Refusal::AllocationTaken)) };
+        let transfer = self.new_transfer(request, &gathered, first);
         transfers::transfer_insert(&mut tx, &transfer).await?;
         servers::server_lock(&mut tx, server, &transfer.id.to_string()).await?;
         transfers::transfer_show(&mut tx, transfer.id, TransferState::Queued).await?;
-        allocations::allocation_reserve(&mut tx, allocation.id, target, transfer.id).await?;
+        for allocation in &new {
+            if gathered.new_allocations.contains(&allocation.id) {
+                on_demand::allocation_insert(&mut tx, allocation).await?;
+            }
+            allocations::allocation_reserve(&mut tx, allocation.id, target, transfer.id).await?;
+        }
+        let old = gathered.facts.addresses.iter().map(|want| want.old.as_ref().map(End::from));
+        let moves: Vec<_> = old.zip(&new).map(|(old, new)| AddressMove { old, new: End::from(new) }).collect();
+        transfers::addresses_insert(&mut tx, transfer.id, &moves).await?;
         enter_first_stage(&mut tx, &transfer).await?;
         tell::started(&mut tx, &transfer, transfer.created_at).await?;
         saga_open(&mut tx, &SagaId(transfer.id.to_string())).await?;

@@ -165,6 +165,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
     match request {
         Request::Ping => "ping",
         Request::CreateServer { .. } => "create",
+        Request::ConfigureServer { .. } => "configure",
         Request::StartServer { .. } => "start",
         Request::StopServer { .. } => "stop",
         Request::KillServer { .. } => "kill",

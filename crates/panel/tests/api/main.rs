@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 #![allow(missing_docs, reason = "tests document themselves by their names")]
 
+mod addresses;
 mod admitting;
 mod agent;
 mod at_once;
@@ -25,6 +26,7 @@ mod power;
 mod relay;
 mod schedules;
 mod servers;
+mod startup;
 mod transfers;
 mod users;
 mod webhooks;

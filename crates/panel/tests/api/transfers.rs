@@ -88,7 +88,7 @@ pub(crate) async fn two(source_script: Script, target_script: Script) -> Two {
 }
 
 impl Two {
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/api/v1/admin/servers/{}/transfer", self.server)
     }
 
@@ -96,7 +96,7 @@ impl Two {
         self.panel.post(&self.path(), &json!({"target_node_id": self.target.node})).await
     }
 
-    async fn start_with(&self, body: &Value) -> Response {
+    pub(crate) async fn start_with(&self, body: &Value) -> Response {
         self.panel.post(&self.path(), body).await
     }
 }

@@ -106,6 +106,11 @@ impl Objects {
         self.do_raise(raise).await
     }
 
+    /// Gives a server that is here the ports and the volume of this spec, and remembers it for the next raise. Its pod stays.
+    pub(crate) async fn configure(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+        self.do_configure(raise).await
+    }
+
     /// The spec with which it was last raised, as far as a pod depends on it: without environment, startup line and script,
     /// which are on the volume and nobody's business here. None if nothing of it is here.
     pub(crate) async fn recall(&self, server: ServerId) -> Result<Option<ServerSpec>, AgentError> {

@@ -16,6 +16,7 @@ use super::cause::{self, Seen, Verdict};
 use super::config::{Players, Raise, Welcomed};
 use super::make::{self, Plan, service};
 use super::names::{self, EPOCH, GAME, HELD, MADE_FROM, RETAINED, SPEC, TRANSFER};
+use super::remove::not_here;
 use super::{Objects, api, attention, quantity, storage};
 
 /// For controllers to see that there is no pod to make; they may have much to do.
@@ -72,6 +73,20 @@ impl Objects {
         self.raise_deployment(&plan, &standing).await?;
         self.until_up(raise, outdated).await?;
         self.set_epoch_of_pods(server, raise.epoch).await
+    }
+
+    /// The service first: a port that cannot be had is refused there, and then nothing has changed.
+    pub(super) async fn do_configure(&self, raise: &Raise<'_>) -> Result<(), AgentError> {
+        let welcomed = self.welcomed()?;
+        let server = raise.spec.id;
+        let standing = self.standing(server).await?;
+        let name = standing.claim.as_ref().ok_or_else(|| not_here(server))?.name_any();
+        let transfer = admit(raise, &standing)?;
+        let class = self.storage_class().await?;
+        let players = players(transfer, &standing);
+        let plan = Plan { config: &self.config, welcomed: &welcomed, raise, transfer, claim: &name, players };
+        self.raise_service(&plan).await?;
+        self.raise_claim(&plan, &standing, &class).await
     }
 
     pub(super) async fn do_recall(&self, server: ServerId) -> Result<Option<ServerSpec>, AgentError> {

@@ -47,7 +47,7 @@ pub(crate) use inside::Inside;
 pub(crate) use procfs::boot_id;
 #[cfg(test)]
 pub(crate) use procfs::descendants;
-pub(crate) use startup::{fill_in, words as startup_words};
+pub(crate) use startup::words as startup_words;
 
 /// The marker in a game's environment by which its processes are known.
 const RUN: &str = "BADGER_RUN";

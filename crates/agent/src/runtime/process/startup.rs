@@ -3,30 +3,15 @@
 //! No shell is involved: the line is filled in, split as a shell would split it, and executed. A value that a user may
 //! set can therefore add words, but no second command.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use model::ServerSpec;
 use model::agent_api::{AgentError, ErrorCode};
+use model::{ServerSpec, fill_in};
 
 /// Where programs are looked up, for the agent and for the game alike, unless an image says otherwise.
 pub(super) const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games";
-
-/// Replaces `{{NAME}}` by its value; a name without one becomes nothing, as in a shell.
-pub(crate) fn fill_in(line: &str, environment: &BTreeMap<String, String>) -> String {
-    let mut filled = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let Some((name, behind)) = after.split_once("}}") else { break };
-        filled.push_str(before);
-        filled.push_str(environment.get(name.trim()).map_or("", String::as_str));
-        rest = behind;
-    }
-    filled.push_str(rest);
-    filled
-}
 
 /// The words of the server's startup line.
 pub(crate) fn words(spec: &ServerSpec) -> Result<Vec<String>, AgentError> {
@@ -68,6 +53,8 @@ fn refuse(message: String) -> AgentError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
 
     use super::*;
 

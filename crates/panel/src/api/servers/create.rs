@@ -61,6 +61,9 @@ pub(super) struct NewServer {
     /// Whose it is; without it nobody's.
     #[schema(value_type = Option<uuid::Uuid>)]
     owner_id: Option<UserId>,
+    /// Addresses in all, up to which its owner may take more; without it the owner takes none.
+    #[serde(default)]
+    allocation_limit: u64,
     /// Whether it is started once it is installed.
     #[serde(default)]
     start_on_completion: bool,
@@ -138,7 +141,7 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
         NodeKind::Cluster => new.cpu_limit / check::MILLICORES_PER_PERCENT,
     };
     let limits = Limits { memory_mb: new.memory_limit, disk_mb: new.disk_limit, cpu_percent };
-    has_room(tx, &node, limits).await?;
+    has_room(tx, &node, limits, Limits::default()).await?;
     let choice = choose_allocation(tx, &node, new.allocation_id).await?;
     let server = Server {
         id: ServerId::new(),
@@ -157,8 +160,10 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
         install_error: None,
         attention: Vec::new(),
         owner_id: new.owner_id,
+        allocation_limit: new.allocation_limit,
         created_at: now,
         primary: None,
+        others: Vec::new(),
     };
     Ok((server, choice))
 }
@@ -167,6 +172,7 @@ fn problems(new: &NewServer, egg: &Egg, kind: NodeKind) -> Vec<check::Problem> {
     let mut problems = check::name("name", &new.name);
     problems.extend(check::size("memory_limit", new.memory_limit));
     problems.extend(check::size("disk_limit", new.disk_limit));
+    problems.extend(check::size("allocation_limit", new.allocation_limit));
     problems.extend(match kind {
         NodeKind::Node => check::size("cpu_limit", new.cpu_limit),
         NodeKind::Cluster => check::millicores("cpu_limit", new.cpu_limit),
@@ -180,17 +186,18 @@ fn problems(new: &NewServer, egg: &Egg, kind: NodeKind) -> Vec<check::Problem> {
     problems
 }
 
-/// Refuses with needed and available of whatever does not suffice. A node's 0 is no limit.
-async fn has_room(tx: &mut Conn, node: &Node, limits: Limits) -> Result<(), ApiError> {
+/// Refuses with needed and available of whatever does not suffice, for a server that has `own` of it already. A node's 0 is
+/// no limit, and what becomes less always fits.
+pub(super) async fn has_room(tx: &mut Conn, node: &Node, limits: Limits, own: Limits) -> Result<(), ApiError> {
     let usage = nodes::node_usage(tx, node.id, None).await?;
     let mut short = serde_json::Map::new();
-    for (name, needed, total, used) in [
-        ("memory_mb", limits.memory_mb, node.memory_mb, usage.memory_mb),
-        ("disk_mb", limits.disk_mb, node.disk_mb, usage.disk_mb),
-        ("cpu_percent", limits.cpu_percent, node.cpu_percent, usage.cpu_percent),
+    for (name, needed, own, total, used) in [
+        ("memory_mb", limits.memory_mb, own.memory_mb, node.memory_mb, usage.memory_mb),
+        ("disk_mb", limits.disk_mb, own.disk_mb, node.disk_mb, usage.disk_mb),
+        ("cpu_percent", limits.cpu_percent, own.cpu_percent, node.cpu_percent, usage.cpu_percent),
     ] {
-        let available = total.saturating_sub(used);
-        if total > 0 && needed > available {
+        let available = total.saturating_sub(used.saturating_sub(own));
+        if total > 0 && needed > own && needed > available {
             short.insert(name.to_owned(), json!({"needed": needed, "available": available}));
         }
     }
@@ -203,7 +210,12 @@ async fn has_room(tx: &mut Conn, node: &Node, limits: Limits) -> Result<(), ApiE
     Err(short.into_iter().fold(error, |error, (name, numbers)| error.detail(&name, numbers)))
 }
 
-async fn choose_allocation(tx: &mut Conn, node: &Node, wanted: Option<AllocationId>) -> Result<Choice, ApiError> {
+/// The allocation that a server of `node` is to have, or one that is free.
+pub(in crate::api) async fn choose_allocation(
+    tx: &mut Conn,
+    node: &Node,
+    wanted: Option<AllocationId>,
+) -> Result<Choice, ApiError> {
     let Some(id) = wanted else {
         let choice = on_demand::allocation_choose(tx, node, None).await?;
         return choice.ok_or_else(|| ApiError::unprocessable("allocation_none_free", none_free(node)));
@@ -223,7 +235,8 @@ async fn choose_allocation(tx: &mut Conn, node: &Node, wanted: Option<Allocation
     Ok(Choice { allocation: row, is_new: false })
 }
 
-fn none_free(node: &Node) -> String {
+/// That a node or a cluster has no address left, and what to do.
+pub(in crate::api) fn none_free(node: &Node) -> String {
     let name = &node.name;
     match (node.kind, &node.facts) {
         (NodeKind::Node, _) => format!("Node {name} has no free allocation. Add some to it."),

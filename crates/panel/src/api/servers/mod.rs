@@ -7,11 +7,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use model::agent_api::{ErrorCode, Request};
-use model::{ServerId, ServerStatus, UserId};
+use model::{Limits, ServerId, ServerStatus, UserId};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::{OpenApi, ToSchema};
 
+pub(super) use create::{choose_allocation, none_free};
 pub(super) use view::ServerView;
 
 use super::check::Given;
@@ -20,8 +21,10 @@ use super::views::{Many, One};
 use super::{Admin, Answer, ApiError, Body, Id, ListQuery, calls, check};
 use crate::agent::CallError;
 use crate::app::App;
+use crate::db::nodes::{self, NodeKind};
 use crate::db::servers::{self, Filter, Server};
-use crate::db::{Conn, DbError, Page, audit, databases, outbox, subusers, users};
+use crate::db::{Conn, DbError, Page, audit, databases, outbox, specs, subusers, users};
+use crate::tell;
 
 #[derive(OpenApi)]
 #[openapi(paths(create::create, list, show, update, list_own, show_own, remove))]
@@ -74,7 +77,7 @@ async fn show(State(app): State<App>, admin: Admin, Id(id): Id<ServerId>) -> Res
 /// What a server becomes. What is not given stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "creative", "owner_id": null}))]
+#[schema(example = json!({"name": "creative", "owner_id": null, "memory_limit": 4096, "allocation_limit": 3}))]
 struct ServerChange {
     /// For people; need not be unique.
     name: Option<String>,
@@ -86,12 +89,49 @@ struct ServerChange {
     #[serde(default)]
     #[schema(value_type = Option<u64>, example = 2)]
     database_limit: Given<u64>,
+    /// MiB; 0 for no limit. From its next start on.
+    memory_limit: Option<u64>,
+    /// MiB; 0 for no limit. From its next start on.
+    disk_limit: Option<u64>,
+    /// Percent of one core on a node, millicores on a cluster (1000 is one core); 0 for no limit. From its next start on.
+    cpu_limit: Option<u64>,
+    /// Addresses in all, up to which its owner may take more.
+    allocation_limit: Option<u64>,
 }
 
-/// Renames a server, or gives it to somebody else.
+impl ServerChange {
+    /// What the server may use then, or what is wrong with that.
+    fn limits(&self, server: &Server) -> Result<Limits, ApiError> {
+        let mut problems = Vec::new();
+        let fields = [("memory_limit", self.memory_limit), ("disk_limit", self.disk_limit)];
+        for (field, value) in fields.into_iter().chain([("allocation_limit", self.allocation_limit)]) {
+            problems.extend(value.map(|value| check::size(field, value)).unwrap_or_default());
+        }
+        let (unit, cpu) = match server.node_kind {
+            NodeKind::Node => (1, self.cpu_limit.map(|value| check::size("cpu_limit", value))),
+            NodeKind::Cluster => {
+                (check::MILLICORES_PER_PERCENT, self.cpu_limit.map(|value| check::millicores("cpu_limit", value)))
+            }
+        };
+        problems.extend(cpu.unwrap_or_default());
+        check::none(problems)?;
+        Ok(Limits {
+            memory_mb: self.memory_limit.unwrap_or(server.limits.memory_mb),
+            disk_mb: self.disk_limit.unwrap_or(server.limits.disk_mb),
+            cpu_percent: self.cpu_limit.map_or(server.limits.cpu_percent, |value| value / unit),
+        })
+    }
+}
+
+/// Renames a server, gives it to somebody else, or changes what it may use.
+///
+/// More than its node or cluster has left is refused. The game has new limits from its next start on.
 #[utoipa::path(patch, path = "/api/v1/admin/servers/{id}", tag = "servers", request_body = ServerChange,
-    params(("id" = uuid::Uuid, Path)),
-    responses((status = 200, description = "The server as it is now", body = One<ServerView>)))]
+    params(("id" = uuid::Uuid, Path)), responses(
+        (status = 200, description = "The server as it is now", body = One<ServerView>),
+        (status = 409, description = "`server_locked`: its limits do not change while something holds it"),
+        (status = 422, description = "`insufficient_resources`, with `needed` and `available` of each"),
+    ))]
 async fn update(
     State(app): State<App>,
     admin: Admin,
@@ -105,21 +145,45 @@ async fn update(
     check::none(problems)?;
     let mut tx = app.db.begin().await?;
     let before = load(&mut tx, id).await?;
+    let limits = change.limits(&before)?;
     if let Some(name) = &change.name {
         servers::server_rename(&mut tx, id, name).await?;
     }
-    let owner = change.owner_id.or(before.owner_id);
+    let owner = change.owner_id.clone().or(before.owner_id);
     if owner != before.owner_id {
         owner_exists(&mut tx, owner).await?;
         subusers::owner_set(&mut tx, id, owner).await?;
     }
     let database_limit = change.database_limit.or(databases::limit_get(&mut tx, id).await?);
     databases::limit_set(&mut tx, id, database_limit).await?;
+    if let Some(limit) = change.allocation_limit {
+        servers::server_allocation_limit_set(&mut tx, id, limit).await?;
+    }
+    let limits_change = limits != before.limits;
+    if limits_change {
+        change_limits(&mut tx, &before, limits).await?;
+    }
     let server = load(&mut tx, id).await?;
-    let details = json!({"name": server.name, "owner_id": server.owner_id, "database_limit": database_limit});
+    let details = json!({
+        "name": server.name, "owner_id": server.owner_id, "limits": server.limits,
+        "allocation_limit": server.allocation_limit, "database_limit": database_limit,
+    });
     audit::audit(&mut tx, app.now(), &admin.actor(), "server.update", id, &details).await?;
     tx.commit().await.map_err(DbError::from)?;
+    if limits_change {
+        tell::tell_of_change(&app, id).await;
+    }
     Answer::ok(&ServerView::from(server))
+}
+
+async fn change_limits(tx: &mut Conn, before: &Server, limits: Limits) -> Result<(), ApiError> {
+    if before.locked_by.is_some() {
+        return Err(locked());
+    }
+    let node = nodes::node_get(tx, before.node_id).await?;
+    create::has_room(tx, &node, limits, before.limits).await?;
+    servers::server_limits_set(tx, before.id, limits).await?;
+    Ok(specs::spec_changed(tx, before.id).await?)
 }
 
 /// Passes if there is such a user.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::api::check::MILLICORES_PER_PERCENT;
 use crate::db::nodes::NodeKind;
-use crate::db::servers::{Primary, Server};
+use crate::db::servers::{Address, Server};
 
 /// A server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,6 +60,11 @@ pub(in crate::api) struct ServerView {
     environment: BTreeMap<String, String>,
     /// Its primary address.
     allocation: Option<AddressView>,
+    /// All of its addresses, the primary one first.
+    allocations: Vec<AddressView>,
+    /// Addresses in all, up to which its owner may take more.
+    #[schema(example = 3)]
+    allocation_limit: u64,
     /// Its ports on a cluster; empty on a node.
     k8s_allocations: Vec<ClusterPortView>,
     /// What a person should look at: objects that somebody changed by hand, a pod that cannot be scheduled.
@@ -118,23 +123,40 @@ struct ClusterPortView {
 }
 
 fn cluster_ports(row: &Server) -> Vec<ClusterPortView> {
-    let primary = row.primary.iter().filter(|_| row.node_kind == NodeKind::Cluster);
-    let both = |primary: &Primary| {
-        let (port, ip) = (primary.port, primary.ip_address.clone());
+    let both = |(address, is_primary): (&Address, bool)| {
+        let (port, ip) = (address.port, address.ip_address.clone());
         ["tcp", "udp"].map(|protocol| ClusterPortView {
             node_port: port,
             container_port: port,
             protocol,
-            is_primary: true,
+            is_primary,
             node_ip: ip.clone(),
         })
     };
-    primary.flat_map(both).collect()
+    let here = row.node_kind == NodeKind::Cluster;
+    addresses(row).filter(|_| here).flat_map(both).collect()
+}
+
+/// All of them, the primary one first, and whether it is that.
+fn addresses(row: &Server) -> impl Iterator<Item = (&Address, bool)> {
+    row.primary.iter().map(|address| (address, true)).chain(row.others.iter().map(|address| (address, false)))
+}
+
+impl From<&Address> for AddressView {
+    fn from(address: &Address) -> Self {
+        Self {
+            id: address.id,
+            ip_address: address.ip_address.clone(),
+            ip_alias: address.ip_alias.clone(),
+            port: address.port,
+        }
+    }
 }
 
 impl From<Server> for ServerView {
     fn from(row: Server) -> Self {
         let k8s_allocations = cluster_ports(&row);
+        let allocations = addresses(&row).map(|(address, _)| AddressView::from(address)).collect();
         Self {
             id: row.id,
             name: row.name,
@@ -161,12 +183,9 @@ impl From<Server> for ServerView {
             environment: row.environment,
             attention: row.attention,
             install_error: row.install_error,
-            allocation: row.primary.map(|primary| AddressView {
-                id: primary.id,
-                ip_address: primary.ip_address,
-                ip_alias: primary.ip_alias,
-                port: primary.port,
-            }),
+            allocation: row.primary.as_ref().map(AddressView::from),
+            allocations,
+            allocation_limit: row.allocation_limit,
             owner_id: row.owner_id,
             created_at: row.created_at,
         }

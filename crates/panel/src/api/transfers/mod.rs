@@ -1,5 +1,6 @@
 //! Transfers: start one, watch it, cancel it, free what it keeps.
 
+mod addresses;
 mod own;
 mod preflight;
 mod stream;
@@ -22,7 +23,8 @@ use crate::db::nodes::{self, NodeKind};
 use crate::db::transfers::{self, Filter, Transfer};
 use crate::db::{Conn, DbError, audit, servers};
 use crate::migrate::admission::Place;
-use crate::migrate::{MigrateError, Refusal, StartRequest};
+use crate::migrate::{Addresses, MigrateError, Refusal, StartRequest};
+use addresses::ChooseAddresses;
 use view::TransferView;
 
 /// Longest freeze that can be allowed, seconds.
@@ -73,9 +75,11 @@ struct StartTransfer {
     /// Where to: a cluster.
     #[schema(value_type = Option<uuid::Uuid>)]
     target_cluster_id: Option<NodeId>,
-    /// The server's address there; without it one is chosen: the same port if it is free, else the lowest.
+    /// The server's first address there; without it one is chosen, as `allocations` says.
     #[schema(value_type = Option<uuid::Uuid>)]
     allocation_id: Option<AllocationId>,
+    /// How all of its addresses there are chosen. Default: the same port if it is free, else the lowest.
+    allocations: Option<ChooseAddresses>,
     /// `live` (copy while it runs; the default) or `cold` (stop first).
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "live")]
@@ -99,6 +103,10 @@ struct StartTransfer {
 impl StartTransfer {
     fn target(&self) -> Result<(NodeKind, NodeId), ApiError> {
         check::one_of(("target_node_id", self.target_node_id), ("target_cluster_id", self.target_cluster_id))
+    }
+
+    fn addresses(&self) -> Result<Addresses, ApiError> {
+        self.allocations.as_ref().map_or_else(|| Ok(Addresses::default()), ChooseAddresses::read)
     }
 
     fn options(&self) -> Result<Options, ApiError> {
@@ -149,7 +157,8 @@ async fn known_as(app: &App, kind: NodeKind, target: NodeId) -> Result<(), ApiEr
         (status = 202, description = "Started; `Location` is the transfer", body = One<TransferView>),
         (status = 403, description = "`feature_disabled`, `forbidden`"),
         (status = 409, description = "`server_locked`, `server_installing`, `allocation_taken`"),
-        (status = 422, description = "`insufficient_resources`, `allocation_foreign`, `same_target`, `runtime_mismatch`"),
+        (status = 422, description = "`insufficient_resources` (with `needed` and `available` of each), `allocation_foreign`, \
+            `allocation_unknown`, `allocation_twice`, `same_target`, `runtime_mismatch`"),
         (status = 503, description = "`agent_offline`"),
     ))]
 async fn start(
@@ -167,6 +176,7 @@ async fn start(
         server_id,
         target_node_id: target,
         allocation_id: body.value.allocation_id,
+        addresses: body.value.addresses()?,
         options,
         requested_by: admin.actor(),
     };
@@ -282,7 +292,9 @@ async fn free_retained(State(app): State<App>, admin: Admin, Id(id): Id<Transfer
 
 async fn view(conn: &mut Conn, transfer: Transfer) -> Result<TransferView, DbError> {
     let stages = transfers::stages_of(conn, transfer.id).await?;
-    Ok(TransferView::new(transfer, stages))
+    let addresses = transfers::addresses_of(conn, transfer.id).await?;
+    let variables = transfers::variables_of(conn, transfer.id).await?;
+    Ok(TransferView::new(transfer, stages, addresses, variables))
 }
 
 fn missing(noun: &'static str) -> impl Fn(DbError) -> ApiError {
@@ -301,6 +313,8 @@ impl From<Refusal> for ApiError {
             Refusal::SameTarget { .. }
             | Refusal::RuntimeMismatch { .. }
             | Refusal::AllocationForeign { .. }
+            | Refusal::AllocationUnknown(_)
+            | Refusal::AllocationTwice
             | Refusal::Insufficient { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::AgentOffline { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };

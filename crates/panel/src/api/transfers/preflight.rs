@@ -6,6 +6,7 @@ use model::{NodeId, PathKind, ServerId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::addresses::{self, MovedAddressView, MovedVariableView};
 use super::view::AddressView;
 use super::{StartTransfer, known_as};
 use crate::api::views::One;
@@ -31,8 +32,12 @@ pub(super) struct PreflightView {
     ok: bool,
     /// What was found, obstacles first.
     checks: Vec<CheckView>,
-    /// The address that the server would have there; null if there is none.
+    /// The first address that the server would have there; null if there is none.
     allocation: Option<AddressView>,
+    /// What would become of each of its addresses, the primary one first.
+    allocations: Vec<MovedAddressView>,
+    /// Variables whose value is a port that would change.
+    variables: Vec<MovedVariableView>,
     /// Bytes of content; null if the source could not tell.
     bytes: Option<u64>,
     /// Files, directories and links; null if the source could not tell.
@@ -72,13 +77,16 @@ impl From<Check> for CheckView {
 
 impl From<Finding> for PreflightView {
     fn from(finding: Finding) -> Self {
+        let first = finding.addresses.first().and_then(|(_, new)| new.as_ref());
         Self {
             node_id: finding.kind.only(NodeKind::Node, finding.target),
             cluster_id: finding.kind.only(NodeKind::Cluster, finding.target),
             ok: finding.is_ok(),
             name: finding.name,
             checks: finding.checks.into_iter().map(CheckView::from).collect(),
-            allocation: finding.allocation.map(|it| AddressView { ip_address: it.ip_address, port: it.port }),
+            allocation: first.map(AddressView::without_id),
+            allocations: addresses::planned(&finding.addresses, &finding.made),
+            variables: finding.variables.into_iter().map(MovedVariableView::from).collect(),
             bytes: finding.bytes,
             files: finding.files,
             estimated_duration_s: finding.duration_s,
@@ -95,7 +103,10 @@ impl From<Finding> for PreflightView {
 /// does not answer is a finding.
 #[utoipa::path(post, path = "/api/v1/admin/servers/{id}/transfer/preflight", tag = "transfers",
     request_body = StartTransfer, params(("id" = uuid::Uuid, Path)),
-    responses((status = 200, description = "One entry for each target", body = One<Vec<PreflightView>>)))]
+    responses(
+        (status = 200, description = "One entry for each target", body = One<Vec<PreflightView>>),
+        (status = 422, description = "`allocation_unknown`: a pick is not an address of the server"),
+    ))]
 pub(super) async fn look(
     State(app): State<App>,
     admin: Admin,
@@ -105,9 +116,13 @@ pub(super) async fn look(
     admin.may("admin.servers.transfer")?;
     let body = body.value;
     let options = body.options()?;
+    let addresses = body.addresses()?;
     let target = match (body.target_node_id, body.target_cluster_id) {
         (None, None) if body.allocation_id.is_some() => {
             return Err(ApiError::invalid("allocation_id", "is one target's: name the target too"));
+        }
+        (None, None) if !addresses.picks.is_empty() => {
+            return Err(ApiError::invalid("allocations.picks", "are one target's: name the target too"));
         }
         (None, None) => None,
         _ => {
@@ -120,6 +135,7 @@ pub(super) async fn look(
         server_id,
         target,
         allocation_id: body.allocation_id,
+        addresses,
         mode: options.mode,
         bandwidth_limit: options.bandwidth_limit,
         databases: databases::preflight::load(&mut *app.db.acquire().await?, &app.access.secrets, server_id).await?,

@@ -2,14 +2,15 @@
 
 use jiff::Timestamp;
 use model::{
-    CopyPath, CopyProgress, CopyReceipt, Failure, Mode, NodeId, Options, PathKind, ServerId, Stage, StartAfter,
-    TransferId, TransferState, Verify,
+    AllocationId, CopyPath, CopyProgress, CopyReceipt, Failure, Mode, NodeId, Options, PathKind, ServerId, Stage,
+    StartAfter, TransferId, TransferState, Verify,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::addresses::{self, MovedAddressView, MovedVariableView};
 use crate::db::nodes::NodeKind;
-use crate::db::transfers::{StageRow, Transfer};
+use crate::db::transfers::{AddressMove, StageRow, Transfer, VariableMove};
 
 /// A transfer. Times, sizes and roots that are not known yet are null.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,6 +43,10 @@ pub(in crate::api) struct TransferView {
     source: EndView,
     /// Where to.
     target: EndView,
+    /// What becomes of each of its addresses, the primary one first.
+    allocations: Vec<MovedAddressView>,
+    /// Variables whose value was a port that changed; empty until the target owns the server, and after a roll-back.
+    variables: Vec<MovedVariableView>,
     /// Which way the copy takes; null until one was looked for.
     path: Option<PathView>,
     /// Where the copy stands.
@@ -90,6 +95,10 @@ struct EndView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TransferAddressView)]
 pub(super) struct AddressView {
+    /// The allocation, which may be gone by now; absent where it is not said.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<AllocationId>,
     /// Address on the node, or where players reach the cluster.
     #[schema(example = "10.0.0.5")]
     pub(super) ip_address: String,
@@ -236,7 +245,12 @@ struct OptionsView {
 }
 
 impl TransferView {
-    pub(super) fn new(row: Transfer, stages: Vec<StageRow>) -> Self {
+    pub(super) fn new(
+        row: Transfer,
+        stages: Vec<StageRow>,
+        addresses: Vec<AddressMove>,
+        variables: Vec<VariableMove>,
+    ) -> Self {
         let end = |kind: NodeKind, id, address: Option<&str>| EndView {
             node_id: kind.only(NodeKind::Node, id),
             cluster_id: kind.only(NodeKind::Cluster, id),
@@ -254,6 +268,8 @@ impl TransferView {
             finished_at: row.finished_at,
             source: end(row.source_kind, row.source_node_id, row.source_address.as_deref()),
             target: end(row.target_kind, row.target_node_id, row.target_address.as_deref()),
+            allocations: addresses::moved(addresses),
+            variables: variables.into_iter().map(MovedVariableView::from).collect(),
             path: row.path.map(PathView::from),
             progress: row.progress.into(),
             freeze_ms: row.freeze_ms,
@@ -275,9 +291,9 @@ impl TransferView {
 }
 
 /// `ip:port`, the address of an allocation that may be gone by now.
-fn parse_address(text: &str) -> Option<AddressView> {
+pub(super) fn parse_address(text: &str) -> Option<AddressView> {
     let (ip_address, port) = text.rsplit_once(':')?;
-    Some(AddressView { ip_address: ip_address.to_owned(), port: port.parse().ok()? })
+    Some(AddressView { id: None, ip_address: ip_address.to_owned(), port: port.parse().ok()? })
 }
 
 impl From<CopyProgress> for ProgressView {

@@ -3,6 +3,7 @@
 //! The saga's log says what happens next; these rows are what people are shown, and what other parts of the panel
 //! count with (reservations, locks). [`ownership`] has the few statements that move a server.
 
+mod addresses;
 mod events;
 mod owed;
 mod ownership;
@@ -14,6 +15,10 @@ use model::{
 };
 use sqlx::AssertSqlSafe;
 
+pub use addresses::{
+    AddressMove, End, VariableMove, addresses_insert, addresses_of, notes_carry, targets_of, variables_back,
+    variables_move, variables_of,
+};
 pub use events::{EventRow, event_append, events_after};
 pub use owed::{Owed, owed_insert, owed_list, owed_paid};
 pub use ownership::{

@@ -20,6 +20,8 @@ pub struct Switch {
     pub to: (NodeId, Epoch),
     /// The primary address from now on.
     pub primary: Option<AllocationId>,
+    /// Whether the new owner was told the server as it is on record; else it is at its next start.
+    pub is_told: bool,
 }
 
 /// Makes sure that `transfer` holds the server and that nobody moved it meanwhile.
@@ -51,11 +53,12 @@ pub async fn server_switch(tx: &mut Conn, switch: &Switch) -> Result<bool, DbErr
         return Ok(false);
     }
     // What the old owner said of it is not true of the new one.
-    let sql = "UPDATE servers SET node_id = $1, epoch = $2, attention = '[]'
+    let sql = "UPDATE servers SET node_id = $1, epoch = $2, attention = '[]', spec_told = spec_version * $7
                WHERE id = $3 AND node_id = $4 AND epoch = $5 AND locked_by = $6";
     let update = sqlx::query(sql).bind(switch.to.0.to_string()).bind(to_i64(switch.to.1.0));
     let update = update.bind(switch.server.to_string()).bind(switch.from.0.to_string());
     let update = update.bind(to_i64(switch.from.1.0)).bind(switch.transfer.to_string());
+    let update = update.bind(i64::from(switch.is_told));
     exactly_one(&update.execute(&mut *tx).await?)?;
 
     let sql = "UPDATE allocations SET server_id = NULL, is_primary = 0, reserved_by = $1
@@ -92,8 +95,10 @@ pub async fn epoch_raise(
 
 /// Nothing goes back to the source any more: frees what was kept there. Again is the same.
 pub async fn source_released(conn: &mut Conn, transfer: TransferId, source: NodeId) -> Result<(), DbError> {
-    let sql = "UPDATE allocations SET reserved_by = NULL WHERE reserved_by = $1 AND node_id = $2";
+    let sql = "UPDATE allocations SET reserved_by = NULL, notes = '' WHERE reserved_by = $1 AND node_id = $2";
     sqlx::query(sql).bind(transfer.to_string()).bind(source.to_string()).execute(&mut *conn).await?;
+    let sql = "UPDATE transfers SET environment_before = NULL WHERE id = $1";
+    sqlx::query(sql).bind(transfer.to_string()).execute(&mut *conn).await?;
     on_demand::unused_remove(conn).await
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ladder::{Goal, final_word};
 use super::outputs::{Prepared, to_output};
 use crate::db::transfers::{Owed, owed_insert};
-use crate::db::{DbError, allocations, on_demand, servers};
+use crate::db::{DbError, allocations, on_demand, servers, transfers};
 use crate::egg;
 use crate::migrate::Move;
 use crate::migrate::ask::{AGENT_LOST, AGENT_OFFLINE, unexpected};
@@ -98,32 +98,32 @@ fn is_away(cause: &Cause) -> bool {
 }
 
 impl Move {
-    /// The server as it will be on the target.
+    /// The server as it will be on the target: with its addresses there, and the variables that follow them.
     async fn load_spec(&self) -> Result<ServerSpec, DbError> {
         let mut conn = self.db.acquire().await?;
-        let server = servers::server_get(&mut conn, self.transfer.server_id).await?;
-        let mut addresses = vec![];
-        if let Some(id) = self.transfer.target_allocation_id {
-            addresses.push(allocations::allocation_get(&mut conn, id).await?);
-        }
+        let mut server = servers::server_get(&mut conn, self.transfer.server_id).await?;
+        let moves = self.variables_there(&mut conn, &server).await?;
+        server.environment.extend(moves.into_iter().map(|one| (one.name, one.new)));
+        let targets = transfers::targets_of(&mut conn, self.transfer.id).await?;
+        let addresses: Vec<_> = targets.into_iter().map(|(_, allocation)| allocation).collect();
         egg::load_spec(&mut conn, &server, &addresses).await
     }
 
-    /// Somebody who is not ours has the port in the target's cluster, which is known by trying only. Nothing was recorded
+    /// Somebody who is not ours has a port in the target's cluster, which is known by trying only. Nothing was recorded
     /// under the key of that try, so it can be asked again.
     async fn takes_another_port(&self, failure: &Failure, tried: &mut BTreeSet<u16>) -> Result<bool, DbError> {
-        let Some(id) = self.transfer.target_allocation_id else { return Ok(false) };
         if failure.cause().code != "port_taken" {
             return Ok(false);
         }
         let mut tx = self.db.begin().await?;
-        let had = allocations::allocation_get(&mut tx, id).await?.port;
-        if !tried.insert(had) || tried.len() > on_demand::PORTS_TRIED {
-            return Ok(false);
+        let targets = transfers::targets_of(&mut tx, self.transfer.id).await?;
+        let rows: Vec<_> = targets.into_iter().map(|(_, allocation)| allocation).collect();
+        let moved = on_demand::another_port(&mut tx, &rows, &failure.cause().message, tried).await?;
+        if moved.is_some() {
+            tx.commit().await?;
         }
-        let Some(moved) = on_demand::port_move(&mut tx, id, tried).await? else { return Ok(false) };
-        tx.commit().await?;
-        tracing::info!(transfer = %self.transfer.id, taken = had, port = moved.port, "another port is tried");
+        let Some((had, port)) = moved else { return Ok(false) };
+        tracing::info!(transfer = %self.transfer.id, taken = had, port, "another port is tried");
         Ok(true)
     }
 
@@ -135,9 +135,10 @@ impl Move {
 
     /// A load balancer has given out the address of the players.
     async fn note_address(&self, address: &str) -> Result<(), DbError> {
-        let Some(id) = self.transfer.target_allocation_id else { return Ok(()) };
         let mut tx = self.db.begin().await?;
-        allocations::allocation_address_set(&mut tx, id, host(address)).await?;
+        for (_, allocation) in transfers::targets_of(&mut tx, self.transfer.id).await? {
+            allocations::allocation_address_set(&mut tx, allocation.id, host(address)).await?;
+        }
         tx.commit().await.map_err(DbError::from)
     }
 

@@ -7,8 +7,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::freeze::FROZEN;
-use crate::db::transfers::{Switch, server_switch};
-use crate::db::{DbError, servers};
+use crate::db::servers::Server;
+use crate::db::transfers::{Switch, VariableMove, server_switch};
+use crate::db::{Conn, DbError, servers, transfers};
+use crate::egg;
 use crate::migrate::Move;
 use crate::migrate::ask::AGENT_OFFLINE;
 use crate::migrate::context::db_failure;
@@ -34,6 +36,7 @@ impl Step<Move> for SwitchOver {
             from: (it.source(), it.epoch()),
             to: (it.target(), it.epoch_there()),
             primary: it.transfer.target_allocation_id,
+            is_told: true,
         };
         it.switch(&switch).await.map_err(db_failure)?;
         Ok(Value::Null)
@@ -61,14 +64,29 @@ impl Move {
         }
     }
 
+    /// With the addresses change the variables that are made of them, and what their owner wrote about them: all of it in
+    /// one transaction, as the target was told in `prepare_target`.
     async fn switch(&self, switch: &Switch) -> Result<bool, DbError> {
         let mut tx = self.db.begin().await?;
+        let before = servers::server_get(&mut tx, switch.server).await?;
         let switched = server_switch(&mut tx, switch).await?;
+        if switched {
+            let moves = self.variables_there(&mut tx, &before).await?;
+            transfers::variables_move(&mut tx, switch.transfer, switch.server, &before.environment, &moves).await?;
+            transfers::notes_carry(&mut tx, switch.transfer).await?;
+        }
         tx.commit().await?;
         Ok(switched)
     }
 
-    /// The source owns it again, if the target ever did. Again is the same.
+    /// Port variables of the server whose port is another one on the target.
+    pub(super) async fn variables_there(&self, conn: &mut Conn, server: &Server) -> Result<Vec<VariableMove>, DbError> {
+        let targets = transfers::targets_of(conn, self.transfer.id).await?;
+        let ports: Vec<_> = targets.iter().filter_map(|(old, new)| Some(((*old)?, new.port))).collect();
+        egg::moved_variables(conn, server, &ports).await
+    }
+
+    /// The source owns it again, with the addresses and variables that it had, if the target ever did. Again is the same.
     pub(super) async fn switch_back(&self) -> Result<(), DbError> {
         let switch = Switch {
             server: self.transfer.server_id,
@@ -76,10 +94,12 @@ impl Move {
             from: (self.target(), self.epoch_there()),
             to: (self.source(), self.epoch_back()),
             primary: self.transfer.source_allocation_id,
+            is_told: false,
         };
         let mut tx = self.db.begin().await?;
         if servers::server_get(&mut tx, switch.server).await?.node_id == self.target() {
             server_switch(&mut tx, &switch).await?;
+            transfers::variables_back(&mut tx, switch.transfer, switch.server).await?;
         }
         tx.commit().await?;
         Ok(())
