@@ -25,6 +25,8 @@ const AnnouncementsPage = lazy(() => import('./pages/settings/announcements'));
 const Keys = lazy(() => import('./pages/settings/keys'));
 const Users = lazy(() => import('./pages/settings/users'));
 const Roles = lazy(() => import('./pages/settings/roles'));
+const Webhooks = lazy(() => import('./pages/settings/webhooks'));
+const DatabaseHosts = lazy(() => import('./pages/settings/database-hosts'));
 const Audit = lazy(() => import('./pages/settings/audit'));
 const Account = lazy(() => import('./pages/account'));
 
@@ -82,6 +84,8 @@ export const router = createBrowserRouter([
                   { path: 'api-keys', element: <Keys /> },
                   { path: 'users', element: <Users /> },
                   { path: 'roles', element: <Roles /> },
+                  { path: 'webhooks', element: <Webhooks /> },
+                  { path: 'database-hosts', element: <DatabaseHosts /> },
                   { path: 'audit', element: <Audit /> },
                 ],
               },

@@ -1,7 +1,7 @@
 // Where one can go, and what one must be allowed to for it.
 import {
-  IconApi, IconArrowsExchange, IconBuildingWarehouse, IconCloud, IconEgg, IconFlag, IconHistory, IconKey, IconSpeakerphone,
-  IconServer, IconServer2, IconShieldLock, IconUsers,
+  IconApi, IconArrowsExchange, IconBuildingWarehouse, IconCloud, IconDatabase, IconEgg, IconFlag, IconHistory, IconKey, IconSpeakerphone,
+  IconServer, IconServer2, IconShieldLock, IconUsers, IconWebhook,
 } from '@tabler/icons-react';
 import type { ComponentType } from 'react';
 import { may } from '../api/session';
@@ -33,6 +33,8 @@ export const PLACES: { group: string; places: Place[] }[] = [
       { label: 'API Keys', to: '/admin/settings/api-keys', icon: IconKey, permission: 'admin.api-keys.list' },
       { label: 'Users', to: '/admin/settings/users', icon: IconUsers, permission: 'admin.users.list' },
       { label: 'Roles', to: '/admin/settings/roles', icon: IconShieldLock, permission: 'admin.roles.list' },
+      { label: 'Webhooks', to: '/admin/settings/webhooks', icon: IconWebhook, permission: 'admin.webhooks.list' },
+      { label: 'Database hosts', to: '/admin/settings/database-hosts', icon: IconDatabase, permission: 'admin.database-hosts.list' },
       { label: 'Audit', to: '/admin/settings/audit', icon: IconHistory, permission: 'admin.audit.list' },
     ],
   },

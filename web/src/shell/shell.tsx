@@ -8,6 +8,7 @@ import { logOut, useMe } from '../api/session';
 import { tellFailure } from '../components/act';
 import { Waiting } from '../components/bits';
 import { Announcements } from './announcements';
+import { Bell } from './notifications';
 import { placesOf, reference } from './places';
 
 export function Shell() {
@@ -36,6 +37,7 @@ export function Shell() {
               <Link to="/" className="bp-brand"><img src="/badger.svg" width={28} height={28} alt="" /><span>BadgerPanel</span></Link>
             </Group>
             <Group gap="xs" wrap="nowrap">
+              <Bell />
               <SchemeSwitch />
               <UserMenu />
             </Group>
