@@ -20,6 +20,8 @@ venv|python3-venv|the fuzzer of the API
 rsync|rsync|the benchmark beside rsync
 /usr/bin/time|time|peak memory in the benchmark
 postgres|postgresql|the tests on PostgreSQL
+node|[Node.js 20.19 or newer, https://nodejs.org]|the web interface
+chromium|chromium|the tests of the web interface in a browser
 dockerd|docker.io|the tests against Docker
 iptables|iptables|the tests against Docker
 ip|iproute2|the tests against Docker

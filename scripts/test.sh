@@ -109,7 +109,18 @@ openapi_tests() {
   if postgres_bin >/dev/null; then check openapi-on-postgres env BADGER_FUZZ_SECONDS=60 scripts/test-postgres.sh scripts/test-openapi.sh; fi
 }
 
+# It takes a Node.js that Debian 12 does not have; where everything else is expected that one is, too.
+web_tests() {
+  if engines_expected || { have node && have npm && have chromium; }; then
+    phase web scripts/test-web.sh
+    count web
+  else
+    skip web "the web interface's tests take Node.js 20.19, npm and Chromium here"
+  fi
+}
+
 special_tests() {
+  web_tests
   postgres_tests
   openapi_tests
   if [ "$(id -u)" = 0 ]; then

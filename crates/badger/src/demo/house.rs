@@ -115,6 +115,13 @@ impl House {
         Ok((url, key.trim().to_owned(), pid))
     }
 
+    /// The password of the user that the panel has made at its first start.
+    pub(crate) fn password(&self) -> Result<String> {
+        let path = self.data_of("panel").join("admin.password");
+        let password = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(password.trim().to_owned())
+    }
+
     /// Starts a daemon and returns its process id.
     pub(crate) fn start_daemon(&mut self, name: &str, panel: &str, token: &str) -> Result<u32> {
         let mut command = self.command("daemon", &self.data_of(name));

@@ -97,7 +97,12 @@ impl Demo<'_> {
         let exit = if self.args.no_migrate { Exit::Done } else { self.migrate(house, &api, &up)? };
         if self.args.keep && exit == Exit::Done {
             self.say("");
-            self.say("Everything stays up until Ctrl-C. In another terminal:");
+            self.say(format!(
+                "Everything stays up until Ctrl-C. In a browser: {} (user admin, password {})",
+                up.url,
+                house.password()?
+            ));
+            self.say("In another terminal:");
             self.say(format!("  export BADGER_URL={} BADGER_API_KEY={}", up.url, up.api_key));
             self.say("  badger server list");
             self.say(format!("  badger server transfer ledger --to {} --wait", up.nodes[0].name));
