@@ -4,6 +4,7 @@
 //! ignored. They share a panel, orchestrators and daemons, and run beside each other with a server of their own each, but
 //! for those in [`alone`].
 
+mod addresses;
 mod admit;
 mod alone;
 mod cluster;
