@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request};
@@ -20,6 +21,8 @@ use crate::server::{self, Around, Server};
 use crate::transfer::{Transfers, clear_place};
 
 const CONSOLE_LINES: u32 = 1000;
+/// For a line of a console that says nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Everything that is here.
 pub(crate) struct Node {
@@ -88,6 +91,11 @@ impl Node {
             Request::ReadConsole { server_id, lines } => {
                 let lines = usize::try_from(lines.min(CONSOLE_LINES)).unwrap_or(usize::MAX);
                 return Ok(Reply::Console { lines: self.server(server_id)?.console(lines).await? });
+            }
+            Request::FollowConsole { server_id, after, lines, wait_ms } => {
+                let lines = usize::try_from(lines.min(CONSOLE_LINES)).unwrap_or(usize::MAX);
+                let wait = Duration::from_millis(wait_ms).min(LONGEST_WAIT);
+                return self.server(server_id)?.follow(after, lines, wait).await;
             }
             Request::ObserveServer { server_id } => {
                 return Ok(Reply::Server { server: self.server(server_id)?.observation() });

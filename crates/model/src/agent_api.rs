@@ -162,6 +162,17 @@ pub enum Request {
         /// How many at most.
         lines: u32,
     },
+    /// The lines of its console behind a mark, as soon as there is one. → [`Reply::ConsoleLines`]
+    FollowConsole {
+        /// Which.
+        server_id: ServerId,
+        /// What the asker has seen; none to begin with the last lines.
+        after: Option<ConsoleMark>,
+        /// How many at most.
+        lines: u32,
+        /// For how many milliseconds to wait for a line if there is none.
+        wait_ms: u64,
+    },
     /// What it is doing.
     ObserveServer {
         /// Which.
@@ -385,6 +396,16 @@ pub struct Door {
     pub owner: Option<Owner>,
 }
 
+/// A place in a console. An agent remembers a bounded number of lines, and numbers them from 1. It begins anew when it
+/// is started anew, and when the server is: then the memory has another name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleMark {
+    /// Name of the memory.
+    pub memory: String,
+    /// Number of the last line that was seen; 0 for none.
+    pub line: u64,
+}
+
 /// How the bytes of a copy get from source to target. TLS runs end to end inside each, the source as its client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "path", rename_all = "snake_case")]
@@ -470,6 +491,15 @@ pub enum Reply {
     },
     /// Console lines, oldest first.
     Console {
+        /// Without line ends.
+        lines: Vec<String>,
+    },
+    /// To [`Request::FollowConsole`].
+    ConsoleLines {
+        /// Which memory they are out of; empty if there is none now, as of a pod that sleeps.
+        memory: String,
+        /// Number of the first of them, or of the next to come.
+        first: u64,
         /// Without line ends.
         lines: Vec<String>,
     },

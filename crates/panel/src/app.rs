@@ -11,7 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::agent::Agents;
+use crate::api::Consoles;
 use crate::api::chain;
+use crate::db::Db;
 use crate::db::{Db, DbError};
 use crate::events::Hub;
 use crate::migrate::Migrations;
@@ -43,6 +45,8 @@ pub struct App {
     pub wake: Arc<Wake>,
     /// What webhooks may lead to.
     pub outbound: OutboundConfig,
+    /// Streams of consoles, and tickets for them.
+    pub(crate) consoles: Arc<Consoles>,
     /// How users and agents reach this panel, without a slash at the end.
     pub public_url: Arc<str>,
     /// The container image of ours that clusters run.

@@ -159,6 +159,7 @@ pub(crate) fn assemble(
         migrations,
         wake: Arc::default(),
         outbound: OutboundConfig::default(),
+        consoles: Arc::default(),
         public_url: public_url.into(),
         image: image.into(),
         tasks,

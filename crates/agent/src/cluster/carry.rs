@@ -172,6 +172,7 @@ impl Orchestrator {
             Asleep::Done => Ok(Reply::Done),
             Asleep::NotRunning => Err(AgentError::new(ErrorCode::Conflict, "it is not running")),
             Asleep::NoLines => Ok(Reply::Console { lines: Vec::new() }),
+            Asleep::NoMemory => Ok(Reply::ConsoleLines { memory: String::new(), first: 1, lines: Vec::new() }),
             Asleep::Observation => {
                 let server = self.observed_asleep(server).ok_or_else(|| not_here(server))?;
                 Ok(Reply::Server { server })

@@ -60,6 +60,8 @@ pub(super) enum Asleep {
     NotRunning,
     /// It says nothing.
     NoLines,
+    /// The same to whoever follows what it says.
+    NoMemory,
     /// What the cluster shows.
     Observation,
 }
@@ -93,6 +95,7 @@ pub(super) fn route(request: &Request) -> Route {
         }
         Request::SendConsole { .. } => Route::Mover(Need::Asleep(Asleep::NotRunning), Then::Answer),
         Request::ReadConsole { .. } => Route::Mover(Need::Asleep(Asleep::NoLines), Then::Answer),
+        Request::FollowConsole { .. } => Route::Mover(Need::Asleep(Asleep::NoMemory), Then::Answer),
         Request::ObserveServer { .. } => Route::Mover(Need::Asleep(Asleep::Observation), Then::Answer),
         // A preflight: the files have to be looked at, wherever they are.
         Request::MeasureServer { .. } => Route::Mover(Need::Files, Then::Answer),
@@ -175,6 +178,7 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
         Request::ConfigureServer { spec } => (spec.id, Name::Once(once)),
         Request::SendConsole { server_id, .. }
         | Request::ReadConsole { server_id, .. }
+        | Request::FollowConsole { server_id, .. }
         | Request::ObserveServer { server_id }
         | Request::MeasureServer { server_id } => (*server_id, Name::Once(once)),
         Request::Transfer { key, action, .. } => {
@@ -196,6 +200,7 @@ pub(super) fn server_of(request: &Request) -> Option<ServerId> {
         | Request::KillServer { server_id }
         | Request::SendConsole { server_id, .. }
         | Request::ReadConsole { server_id, .. }
+        | Request::FollowConsole { server_id, .. }
         | Request::ObserveServer { server_id }
         | Request::MeasureServer { server_id }
         | Request::RemoveServer { server_id }
@@ -258,6 +263,7 @@ mod tests {
             Request::KillServer { server_id },
             Request::SendConsole { server_id, line: String::new() },
             Request::ReadConsole { server_id, lines: 1 },
+            Request::FollowConsole { server_id, after: None, lines: 1, wait_ms: 0 },
             Request::ObserveServer { server_id },
         ] {
             assert!(matches!(route(&request), Route::Mover(Need::Asleep(_), Then::Answer)), "{request:?}");

@@ -1,9 +1,11 @@
 //! What a server's task can be asked.
 
-use model::agent_api::AgentError;
+use model::agent_api::{AgentError, ConsoleMark};
 use model::{Permit, ServerSpec, Timestamp, TransferId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+use super::console::Stretch;
 
 /// Where an answer goes. Whoever asked may have stopped listening.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, AgentError>>;
@@ -24,6 +26,8 @@ pub(super) enum Command {
     Type { line: String, answer: Answer<()> },
     /// The last lines.
     Console { lines: usize, answer: Answer<Vec<String>> },
+    /// The lines behind a mark.
+    Behind { mark: Option<ConsoleMark>, lines: usize, answer: Answer<Stretch> },
     /// Stop for a transfer, under a lease.
     Freeze { transfer: TransferId, lease_ms: u64, answer: Answer<Frozen> },
     /// Is it still frozen for this transfer? Answers what will tell if that ends.

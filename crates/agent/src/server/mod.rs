@@ -29,11 +29,12 @@ pub(crate) mod testing;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::agent_api::{AgentError, ErrorCode, Notice};
+use model::agent_api::{AgentError, ConsoleMark, ErrorCode, Notice, Reply};
 use model::{Clock, Permit, ServerId, ServerObservation, ServerSpec, TransferId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::permit::Permits;
@@ -74,6 +75,8 @@ pub(crate) struct Server {
     inbox: mpsc::Sender<Command>,
     seen: watch::Receiver<Seen>,
     spec: watch::Receiver<Arc<ServerSpec>>,
+    /// Number of the console's last line.
+    said: watch::Receiver<u64>,
 }
 
 impl Server {
@@ -115,6 +118,23 @@ impl Server {
 
     pub(crate) async fn console(&self, lines: usize) -> Result<Vec<String>, AgentError> {
         self.ask(|answer| Command::Console { lines, answer }).await
+    }
+
+    /// The console's lines behind `mark`, waiting up to `wait` for one. Whoever waits costs the task nothing.
+    pub(crate) async fn follow(
+        &self,
+        mark: Option<ConsoleMark>,
+        lines: usize,
+        wait: Duration,
+    ) -> Result<Reply, AgentError> {
+        let behind = || self.ask(|answer| Command::Behind { mark: mark.clone(), lines, answer });
+        let found = behind().await?;
+        if !found.is_end_for(mark.as_ref()) {
+            return Ok(found.into());
+        }
+        let mut said = self.said.clone();
+        let heard = timeout(wait, said.wait_for(|last| *last >= found.first)).await.is_ok();
+        if heard { Ok(behind().await?.into()) } else { Ok(found.into()) }
     }
 
     pub(crate) async fn freeze(&self, transfer: TransferId, lease_ms: u64) -> Result<Frozen, AgentError> {

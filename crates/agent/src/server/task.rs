@@ -112,7 +112,8 @@ impl Task {
 
     pub(super) fn run_in_background(self) -> Server {
         let (inbox, commands) = mpsc::channel(INBOX);
-        let server = Server { id: self.place.server, inbox, seen: self.seen.subscribe(), spec: self.spec.subscribe() };
+        let (seen, spec, said) = (self.seen.subscribe(), self.spec.subscribe(), self.console.watch());
+        let server = Server { id: self.place.server, inbox, seen, spec, said };
         tokio::spawn(self.run(commands));
         server
     }
@@ -153,6 +154,9 @@ impl Task {
             Command::Kill { answer } => self.kill(answer).await,
             Command::Type { line, answer } => reply(answer, self.type_line(&line).await),
             Command::Console { lines, answer } => reply(answer, Ok(self.console.last(lines))),
+            Command::Behind { mark, lines, answer } => {
+                reply(answer, Ok(self.console.behind(mark.as_ref(), lines)));
+            }
             Command::Freeze { transfer, lease_ms, answer } => self.freeze(transfer, lease_ms, answer).await,
             Command::Watch { transfer, answer } => reply(answer, self.watch_freeze(transfer)),
             Command::Fence { transfer, answer } => reply(answer, self.fence(transfer).await),

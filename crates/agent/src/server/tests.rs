@@ -423,3 +423,23 @@ async fn a_fenced_server_stays_down_in_another_pod() {
     assert!(!house.fake.is_running(house.id()));
     assert_eq!(house.fake.starts(house.id()), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_the_console_waits_for_a_line_and_gets_it_once() {
+    let house = House::new().await;
+    let nobody_yet = house.server.follow(None, 10, Duration::ZERO).await.unwrap();
+    let Reply::ConsoleLines { memory, first: 1, lines } = nobody_yet else { panic!("{nobody_yet:?}") };
+    assert!(lines.is_empty());
+    house.start(3).await.unwrap();
+    let mut mark = ConsoleMark { memory, line: 0 };
+    let server = house.server.clone();
+    let (asked, wait) = (mark.clone(), Duration::from_secs(20));
+    let follower = tokio::spawn(async move { server.follow(Some(asked), 10, wait).await });
+    house.fake.say(house.id(), "one").await;
+    let heard = follower.await.unwrap().unwrap();
+    let expected = Reply::ConsoleLines { memory: mark.memory.clone(), first: 1, lines: vec!["one".to_owned()] };
+    assert_eq!(heard, expected);
+    mark.line = 1;
+    let silence = house.server.follow(Some(mark.clone()), 10, wait).await.unwrap();
+    assert_eq!(silence, Reply::ConsoleLines { memory: mark.memory.clone(), first: 2, lines: Vec::new() });
+}

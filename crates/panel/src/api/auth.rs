@@ -65,6 +65,18 @@ impl Admin {
         self.permissions.iter().any(|held| covers(held, permission))
     }
 
+    /// The same caller as they are now; none if they are let in no more. For what outlives a request.
+    pub(super) async fn again(&self, app: &App) -> Result<Option<Self>, ApiError> {
+        let mut conn = app.db.acquire().await?;
+        match self.proof {
+            Proof::Session(id) => Ok(by_session(&mut conn, app, id, self.client).await?),
+            Proof::Key(id) => match keys::key_get(&mut conn, id).await? {
+                Some(key) => admit_key(&mut conn, app, key, self.client).await,
+                None => Ok(None),
+            },
+        }
+    }
+
     /// What the caller may, as patterns.
     #[must_use]
     pub fn permissions(&self) -> &[String] {
@@ -168,8 +180,13 @@ async fn by_session(conn: &mut Conn, app: &App, id: SessionId, client: Client) -
 async fn by_key(conn: &mut Conn, app: &App, token: &str, client: Client) -> Result<Option<Admin>, ApiError> {
     let hash = sha256_hex(token);
     let Some(key) = keys::key_by_hash(conn, &hash).await? else { return Ok(None) };
+    if same(&key.key_hash, &hash) { admit_key(conn, app, key, client).await } else { Ok(None) }
+}
+
+/// The caller behind a key that was shown, if it is still good.
+async fn admit_key(conn: &mut Conn, app: &App, key: ApiKey, client: Client) -> Result<Option<Admin>, ApiError> {
     let now = app.now();
-    if !same(&key.key_hash, &hash) || key.expires_at.is_some_and(|at| at <= now) {
+    if key.expires_at.is_some_and(|at| at <= now) {
         return Ok(None);
     }
     let user = match key.user_id {

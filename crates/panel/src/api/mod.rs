@@ -12,6 +12,7 @@ mod calls;
 mod check;
 mod client;
 mod clusters;
+mod console;
 mod database_hosts;
 mod databases;
 mod eggs;
@@ -49,6 +50,7 @@ use axum::response::{IntoResponse, Response};
 pub use answer::Answer;
 pub use auth::Admin;
 pub(crate) use calls::QUICK;
+pub(crate) use console::Consoles;
 pub use error::ApiError;
 pub(crate) use error::chain;
 pub use extract::{Body, Id, ListQuery};
@@ -69,6 +71,7 @@ pub fn router(app: App) -> Router {
         .merge(power::routes())
         .merge(server_allocations::routes())
         .merge(startup::routes())
+        .merge(console::routes())
         .merge(transfers::routes())
         .merge(relay::routes())
         .merge(flags::routes())

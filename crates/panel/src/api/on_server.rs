@@ -134,7 +134,20 @@ impl FromRequestParts<App> for OnServer {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let admin = Admin::from_request_parts(parts, app).await?;
-        let id = id_of(parts, app, "id").await?;
+        Self::at(app, admin, id_of(parts, app, "id").await?).await
+    }
+}
+
+impl OnServer {
+    /// The same caller as they are now; none if they are let in no more.
+    pub(super) async fn again(&self, app: &App) -> Result<Option<Self>, ApiError> {
+        match self.admin.again(app).await? {
+            Some(admin) => Self::at(app, admin, self.id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn at(app: &App, admin: Admin, id: ServerId) -> Result<Self, ApiError> {
         let mut conn = app.db.acquire().await?;
         let relation = subusers::relation(&mut conn, id, admin.user_id()).await.map_err(|error| match error {
             DbError::NotFound => ApiError::not_found("server"),

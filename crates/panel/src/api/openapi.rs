@@ -15,9 +15,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
-    allocations, announcements, audit_log, clusters, database_hosts, databases, eggs, flags, health, keys, nodes,
-    notifications, power, roles, schedules, server_allocations, servers, session, startup, subusers, transfers, users,
-    webhooks,
+    allocations, announcements, audit_log, clusters, console, database_hosts, databases, eggs, flags, health, keys,
+    nodes, notifications, power, roles, schedules, server_allocations, servers, session, startup, subusers, transfers,
+    users, webhooks,
 };
 use crate::app::App;
 
@@ -73,8 +73,12 @@ fn document_value() -> utoipa::openapi::OpenApi {
         eggs::Doc::openapi(),
         servers::Doc::openapi(),
         power::Doc::openapi(),
+<<<<<<< HEAD
         server_allocations::Doc::openapi(),
         startup::Doc::openapi(),
+=======
+        console::Doc::openapi(),
+>>>>>>> 158fc6e (console: a WebSocket with numbered lines, so that who was cut off comes back without a gap)
         transfers::Doc::openapi(),
         flags::Doc::openapi(),
         keys::Doc::openapi(),

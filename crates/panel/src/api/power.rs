@@ -106,14 +106,19 @@ async fn power(
 ) -> Result<Answer, ApiError> {
     on.may(Right::Power)?;
     let id = on.id;
-    let signal = body.value.signal;
     let work = async {
-        let holder = begin(&app, &on.admin.actor(), id, signal).await?;
-        act_within(&app, id, signal, holder).await?;
+        give_signal(&app, &on, body.value.signal).await?;
         let mut conn = app.db.acquire().await?;
         Answer::accepted(format!("/api/v1/servers/{id}"), &seen_by(&on, load(&mut conn, id).await?))
     };
     idempotency.once(&app, &on.admin, &format!("POST /servers/{id}/power"), &body.raw, work).await
+}
+
+/// Does it on behalf of whoever may, as far as an answer waits for it.
+pub(super) async fn give_signal(app: &App, on: &OnServer, signal: Signal) -> Result<(), ApiError> {
+    on.may(Right::Power)?;
+    let holder = begin(app, &on.admin.actor(), on.id, signal).await?;
+    act_within(app, on.id, signal, holder).await
 }
 
 /// Checks whether the action may be done, and takes the lock if it is a start. Answers the lock's holder then.
@@ -245,11 +250,15 @@ async fn ask(app: &App, id: ServerId, request: Request, patience: Duration) -> R
         (status = 503, description = "`agent_offline`"),
     ))]
 async fn command(State(app): State<App>, on: OnServer, body: Body<CommandRequest>) -> Result<Answer, ApiError> {
-    on.may(Right::Console)?;
-    let line = body.value.command;
-    check::none(line_problems("command", &line))?;
-    send_command(&app, on.id, line).await?;
+    type_line(&app, &on, body.value.command).await?;
     Ok(Answer::no_content())
+}
+
+/// Types a line on behalf of whoever may.
+pub(super) async fn type_line(app: &App, on: &OnServer, line: String) -> Result<(), ApiError> {
+    on.may(Right::Console)?;
+    check::none(line_problems("command", &line))?;
+    send_command(app, on.id, line).await
 }
 
 /// What a console does not take: nothing, more than one line, too long a line.

@@ -76,6 +76,12 @@ pub async fn key_by_hash(conn: &mut Conn, hash: &str) -> Result<Option<ApiKey>, 
     select.fetch_optional(conn).await?.map(ApiKey::try_from).transpose()
 }
 
+/// The key, if there still is one.
+pub async fn key_get(conn: &mut Conn, id: ApiKeyId) -> Result<Option<ApiKey>, DbError> {
+    let select = sqlx::query_as::<_, Row>("SELECT * FROM api_keys WHERE id = $1").bind(id.to_string());
+    select.fetch_optional(conn).await?.map(ApiKey::try_from).transpose()
+}
+
 /// All keys, oldest first.
 pub async fn keys_list(conn: &mut Conn, paging: Paging) -> Result<Page<ApiKey>, DbError> {
     let sql = "SELECT * FROM api_keys ORDER BY created_at, id LIMIT $1 OFFSET $2";

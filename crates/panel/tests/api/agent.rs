@@ -171,6 +171,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::KillServer { .. } => "kill",
         Request::SendConsole { .. } => "command",
         Request::ReadConsole { .. } => "console",
+        Request::FollowConsole { .. } => "follow",
         Request::ObserveServer { .. } => "observe",
         Request::RemoveServer { .. } => "remove",
         Request::MeasureServer { .. } => "measure",

@@ -10,6 +10,7 @@ mod at_once;
 mod auth;
 mod cluster_addresses;
 mod clusters;
+mod console;
 mod databases;
 mod eggs;
 mod harness;
