@@ -120,3 +120,11 @@ id!(
     /// A name of a game server in a zone.
     DnsNameId
 );
+id!(
+    /// Several servers that are moved one after the other.
+    EvacuationId
+);
+id!(
+    /// One server's turn in an evacuation.
+    EvacuationItemId
+);

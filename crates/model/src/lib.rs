@@ -17,6 +17,7 @@ pub use id::{
     AllocationId, AnnouncementId, ApiKeyId, DatabaseHostId, DatabaseId, DeliveryId, DnsNameId, DnsZoneId, EggId,
     NodeId, NotificationId, RoleId, ScheduleId, ScheduleRunId, ServerId, SessionId, TransferId, UserId, WebhookId,
 };
+pub use id::{EvacuationId, EvacuationItemId};
 pub use jiff::Timestamp;
 pub use permit::{Epoch, Permit};
 pub use server::{

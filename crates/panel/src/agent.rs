@@ -3,8 +3,8 @@
 //! Two implementations: `link` (the WebSocket that the agent opened) and the fake of the `sim` crate.
 
 use async_trait::async_trait;
-use model::NodeId;
 use model::agent_api::{AgentError, Reply, Request};
+use model::{NodeId, Resources};
 
 /// All agents, by the node that they speak for.
 ///
@@ -24,6 +24,11 @@ pub trait Agents: Send + Sync + 'static {
 
     /// Whether the agent of `node` is connected now.
     fn is_online(&self, node: NodeId) -> bool;
+
+    /// What the machine of `node` has left, as its agent said last; none while that is not connected.
+    fn measured(&self, _node: NodeId) -> Option<Resources> {
+        None
+    }
 
     /// Returns when the agent of `node` is connected (at once if it is).
     async fn wait_online(&self, node: NodeId);

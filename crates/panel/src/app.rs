@@ -13,8 +13,8 @@ use crate::access::Access;
 use crate::agent::Agents;
 use crate::api::Consoles;
 use crate::api::chain;
-use crate::db::Db;
 use crate::db::{Db, DbError};
+use crate::evacuate::Evacuations;
 use crate::events::Hub;
 use crate::migrate::Migrations;
 use crate::permit::PermitSigner;
@@ -45,6 +45,8 @@ pub struct App {
     pub wake: Arc<Wake>,
     /// What webhooks may lead to.
     pub outbound: OutboundConfig,
+    /// The evacuations that go on.
+    pub(crate) evacuations: Arc<Evacuations>,
     /// Streams of consoles, and tickets for them.
     pub(crate) consoles: Arc<Consoles>,
     /// How users and agents reach this panel, without a slash at the end.

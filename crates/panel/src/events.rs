@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{CopyProgress, CopyReceipt, FreezePrediction, NodeId, ServerId, Timestamp, TransferId};
+use model::{CopyProgress, CopyReceipt, EvacuationId, FreezePrediction, NodeId, ServerId, Timestamp, TransferId};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
@@ -35,6 +35,17 @@ pub struct News {
     pub at: Timestamp,
 }
 
+/// One piece of news about an evacuation: how it stands.
+#[derive(Clone, Debug)]
+pub struct EvacuationNews {
+    /// Which.
+    pub id: EvacuationId,
+    /// How it stands.
+    pub body: Arc<Value>,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A copy that goes on now.
 struct Copying {
     source: NodeId,
@@ -45,12 +56,14 @@ struct Copying {
 /// Where progress of transfers goes to be seen.
 pub struct Hub {
     news: broadcast::Sender<News>,
+    evacuations: broadcast::Sender<EvacuationNews>,
     copies: Mutex<HashMap<TransferId, Copying>>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { news: broadcast::Sender::new(BACKLOG), copies: Mutex::default() }
+        let (news, evacuations) = (broadcast::Sender::new(BACKLOG), broadcast::Sender::new(BACKLOG));
+        Self { news, evacuations, copies: Mutex::default() }
     }
 }
 
@@ -72,6 +85,19 @@ impl Hub {
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
+    }
+
+    /// How evacuations stand from now on.
+    #[must_use]
+    pub fn listen_evacuations(&self) -> broadcast::Receiver<EvacuationNews> {
+        self.evacuations.subscribe()
+    }
+
+    /// Tells everybody how an evacuation stands. Nobody listening is fine.
+    pub(crate) fn tell_evacuation(&self, news: EvacuationNews) {
+        if let Err(unheard) = self.evacuations.send(news) {
+            tracing::trace!(evacuation = %unheard.0.id, "nobody listens");
+        }
     }
 
     /// Tells everybody. Nobody listening is fine.

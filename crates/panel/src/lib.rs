@@ -18,6 +18,7 @@ pub mod config;
 pub mod databases;
 pub mod db;
 pub mod egg;
+pub mod evacuate;
 pub mod events;
 mod install;
 pub mod link;

@@ -22,6 +22,7 @@ use crate::config::DEFAULT_IMAGE;
 use crate::db::keys::{self, ApiKey};
 use crate::db::users::{self, NewUser};
 use crate::db::{self, Db, DbError, Lease, Moved, roles, servers};
+use crate::evacuate::Evacuations;
 use crate::events::Hub;
 use crate::link::{self, Link, Registry};
 use crate::migrate::{Connected, Migrations};
@@ -114,6 +115,7 @@ async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared
     webhook::begin(&app);
     databases::begin(&app).await?;
     presence::begin(&app);
+    app.tasks.spawn(Arc::clone(&app.evacuations).run(shutdown.clone()));
     tracing::info!(%address, data = %config.data_dir.display(), database = %location, "panel is up");
     Ok(Prepared { listener, address, app, link, lease })
 }
@@ -149,6 +151,7 @@ pub(crate) fn assemble(
     };
     let world = Connected { agents: Arc::clone(&agents), events: Arc::clone(&events), relays: Relays::new(public_url) };
     let migrations = Migrations::new(db.clone(), world, Arc::clone(&clock), Arc::clone(&permits));
+    let evacuations = Evacuations::new(db.clone(), Arc::clone(&migrations), Arc::clone(&clock), Arc::clone(&events));
     let app = App {
         db,
         agents,
@@ -159,6 +162,7 @@ pub(crate) fn assemble(
         migrations,
         wake: Arc::default(),
         outbound: OutboundConfig::default(),
+        evacuations,
         consoles: Arc::default(),
         public_url: public_url.into(),
         image: image.into(),

@@ -17,11 +17,14 @@ mod database_hosts;
 mod databases;
 mod eggs;
 mod error;
+mod evacuations;
+mod events;
 mod extract;
 mod flags;
 mod health;
 mod idempotent;
 mod keys;
+mod metrics;
 mod nodes;
 mod notifications;
 pub mod on_server;
@@ -29,6 +32,7 @@ pub mod openapi;
 mod power;
 mod relay;
 mod roles;
+mod room;
 mod schedules;
 mod server_allocations;
 mod servers;
@@ -65,6 +69,9 @@ pub fn router(app: App) -> Router {
     let v1 = Router::new()
         .merge(nodes::routes())
         .merge(clusters::routes())
+        .merge(room::routes())
+        .merge(evacuations::routes())
+        .merge(events::routes())
         .merge(allocations::routes())
         .merge(eggs::routes())
         .merge(servers::routes())
@@ -92,6 +99,7 @@ pub fn router(app: App) -> Router {
         .nest("/api/v1", v1)
         .merge(health::routes())
         .merge(web::routes())
+        .merge(metrics::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(app.clone(), see_it_through))

@@ -1,4 +1,4 @@
-//! Nodes: make one, let its agent enrol, see what it has left, remove it.
+//! Nodes: make one, let its agent enrol, remove it. What it has left is in [`super::room`].
 
 use axum::Router;
 use axum::extract::State;
@@ -14,13 +14,13 @@ use super::views::{Many, One};
 use super::{Admin, Answer, ApiError, Body, Id, ListQuery, check};
 use crate::app::App;
 use crate::db::nodes::{self, Node, NodeKind};
-use crate::db::{Conn, DbError, allocations, audit, enrolment};
+use crate::db::{Conn, DbError, audit, enrolment};
 
 /// How long an enrolment token can be used.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(1);
 
 #[derive(OpenApi)]
-#[openapi(paths(create, list, show, token, capacity, remove))]
+#[openapi(paths(create, list, show, token, remove))]
 pub(super) struct Doc;
 
 pub(super) fn routes() -> Router<App> {
@@ -28,7 +28,6 @@ pub(super) fn routes() -> Router<App> {
         .route("/admin/nodes", get(list).post(create))
         .route("/admin/nodes/{id}", get(show).delete(remove))
         .route("/admin/nodes/{id}/enrolment-token", post(token))
-        .route("/admin/nodes/{id}/capacity", get(capacity))
 }
 
 /// What a new node is.
@@ -104,30 +103,15 @@ pub(super) struct Enrolment {
     command: String,
 }
 
-/// What a node has, and what of it is given away.
-#[derive(Debug, Serialize, ToSchema)]
-struct Capacity {
-    /// MiB; total 0 means no limit, and free is then null.
-    memory_mb: Share,
-    /// MiB.
-    disk_mb: Share,
-    /// Percent of one core.
-    cpu_percent: Share,
-    /// Addresses.
-    allocations: Share,
-    /// Servers that it owns.
-    servers: u64,
-}
-
 /// Part of a whole.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Share {
     /// All of it.
-    total: u64,
+    pub(super) total: u64,
     /// Given away, to servers and to transfers on their way.
-    allocated: u64,
+    pub(super) allocated: u64,
     /// Left; null where there is no limit.
-    free: Option<u64>,
+    pub(super) free: Option<u64>,
 }
 
 impl Share {
@@ -287,24 +271,6 @@ async fn token(
     audit::audit(&mut tx, app.now(), &admin.actor(), "node.enrolment_token", id, &json!({})).await?;
     tx.commit().await.map_err(DbError::from)?;
     Answer::created(format!("/api/v1/admin/nodes/{id}"), &NodeView::new(&app, node, Some(enrolment)))
-}
-
-/// Shows what a node has left.
-#[utoipa::path(get, path = "/api/v1/admin/nodes/{id}/capacity", tag = "nodes", params(("id" = uuid::Uuid, Path)),
-    responses((status = 200, description = "Totals and what is given away", body = One<Capacity>)))]
-async fn capacity(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>) -> Result<Answer, ApiError> {
-    admin.may("admin.nodes.list")?;
-    let mut conn = app.db.acquire().await?;
-    let node = load(&mut conn, NodeKind::Node, id).await?;
-    let usage = nodes::node_usage(&mut conn, id, None).await?;
-    let (total, free) = allocations::allocations_count(&mut conn, id).await?;
-    Answer::ok(&Capacity {
-        memory_mb: Share::bounded(node.memory_mb, usage.memory_mb),
-        disk_mb: Share::bounded(node.disk_mb, usage.disk_mb),
-        cpu_percent: Share::bounded(node.cpu_percent, usage.cpu_percent),
-        allocations: Share { total, allocated: total.saturating_sub(free), free: Some(free) },
-        servers: usage.servers,
-    })
 }
 
 /// Removes a node.

@@ -15,9 +15,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
-    allocations, announcements, audit_log, clusters, console, database_hosts, databases, eggs, flags, health, keys,
-    nodes, notifications, power, roles, schedules, server_allocations, servers, session, startup, subusers, transfers,
-    users, webhooks,
+    allocations, announcements, audit_log, clusters, console, database_hosts, databases, eggs, evacuations, events, flags,
+    health, keys, metrics, nodes, notifications, power, roles, room, schedules, server_allocations, servers, session,
+    startup, subusers, transfers, users, webhooks,
 };
 use crate::app::App;
 
@@ -69,16 +69,17 @@ fn document_value() -> utoipa::openapi::OpenApi {
     for part in vec![
         nodes::Doc::openapi(),
         clusters::Doc::openapi(),
+        room::Doc::openapi(),
+        evacuations::Doc::openapi(),
+        events::Doc::openapi(),
+        metrics::Doc::openapi(),
         allocations::Doc::openapi(),
         eggs::Doc::openapi(),
         servers::Doc::openapi(),
         power::Doc::openapi(),
-<<<<<<< HEAD
         server_allocations::Doc::openapi(),
         startup::Doc::openapi(),
-=======
         console::Doc::openapi(),
->>>>>>> 158fc6e (console: a WebSocket with numbered lines, so that who was cut off comes back without a gap)
         transfers::Doc::openapi(),
         flags::Doc::openapi(),
         keys::Doc::openapi(),
@@ -105,7 +106,8 @@ fn document_value() -> utoipa::openapi::OpenApi {
         components.add_security_scheme("api_key", SecurityScheme::Http(scheme));
     }
     for (path, item) in &mut document.paths.paths {
-        let public = !path.starts_with("/api/v1/") || PUBLIC.contains(&path.as_str());
+        let is_api = path.starts_with("/api/v1/") || path == "/metrics";
+        let public = !is_api || PUBLIC.contains(&path.as_str());
         shared::complete(path, item, public);
     }
     document

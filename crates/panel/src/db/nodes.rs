@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use model::agent_api::{ClusterFacts, Hello};
-use model::{NodeId, RuntimeKind, Timestamp, TransferId};
+use model::{Limits, NodeId, RuntimeKind, Timestamp, TransferId};
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
@@ -250,6 +250,41 @@ pub async fn node_greeted(tx: &mut Conn, id: NodeId, hello: &Hello, now: Timesta
 pub async fn node_seen(conn: &mut Conn, id: NodeId, now: Timestamp) -> Result<(), DbError> {
     let update = sqlx::query("UPDATE nodes SET last_seen_at = $1 WHERE id = $2").bind(to_ms(now));
     exactly_one(&update.bind(id.to_string()).execute(conn).await?).map_err(|_| DbError::NotFound)
+}
+
+/// Whether it takes new servers and transfers from now on. [`DbError::NotFound`] if there is no such node.
+pub async fn node_cordon(conn: &mut Conn, id: NodeId, cordoned: bool) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE nodes SET cordoned = $1 WHERE id = $2").bind(i64::from(cordoned));
+    exactly_one(&update.bind(id.to_string()).execute(conn).await?).map_err(|_| DbError::NotFound)
+}
+
+/// What the servers of a node may use together, and what is on its way to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Of its servers; one without a limit counts for nothing.
+    pub limits: Limits,
+    /// Addresses of its servers.
+    pub allocations: u64,
+    /// Transfers that are not over.
+    pub coming: u64,
+}
+
+/// That of `id`.
+pub async fn node_need(conn: &mut Conn, id: NodeId) -> Result<Need, DbError> {
+    let sql = "SELECT CAST(COALESCE(SUM(memory_limit), 0) AS BIGINT), CAST(COALESCE(SUM(disk_limit), 0) AS BIGINT),
+               CAST(COALESCE(SUM(cpu_limit), 0) AS BIGINT) FROM servers WHERE node_id = $1";
+    let (memory, disk, cpu): (i64, i64, i64) = sqlx::query_as(sql).bind(id.to_string()).fetch_one(&mut *conn).await?;
+    let sql = "SELECT COUNT(*) FROM allocations WHERE node_id = $1 AND server_id IS NOT NULL";
+    let allocations: i64 = sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(&mut *conn).await?;
+    let sql = "SELECT COUNT(*) FROM transfers WHERE target_node_id = $1 AND state NOT IN ('completed', 'rolled_back')";
+    let coming: i64 = sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(conn).await?;
+    let limits = Limits {
+        memory_mb: from_i64("servers.memory_limit", memory)?,
+        disk_mb: from_i64("servers.disk_limit", disk)?,
+        cpu_percent: from_i64("servers.cpu_limit", cpu)?,
+    };
+    let (allocations, coming) = (from_i64("allocations", allocations)?, from_i64("transfers", coming)?);
+    Ok(Need { limits, allocations, coming })
 }
 
 /// What of a node is given away: to its servers, and to transfers on their way to it.

@@ -165,6 +165,21 @@ async fn ports_taken(conn: &mut Conn, node: &Node) -> Result<BTreeSet<u16>, DbEr
     ports.into_iter().map(allocations::port).collect()
 }
 
+/// How many addresses servers of `node` can have in all, and how many of them nobody has. None where each server gets
+/// one of its own from a load balancer.
+pub async fn addresses_count(conn: &mut Conn, node: &Node) -> Result<Option<(u64, u64)>, DbError> {
+    let (rows, free) = allocations::allocations_count(conn, node.id).await?;
+    let Some(facts) = node.facts.as_ref().filter(|_| node.kind == NodeKind::Cluster) else {
+        return Ok(Some((rows, free)));
+    };
+    let Some((first, last)) = facts.node_ports else { return Ok(None) };
+    let range = first.max(LOWEST)..=last;
+    let taken = ports_taken(conn, node).await?;
+    let inside = taken.iter().filter(|port| range.contains(port)).count();
+    let unused = range.len().saturating_sub(inside) as u64;
+    Ok(Some((rows + unused, free + unused)))
+}
+
 /// Writes down one that was chosen. It must be given to somebody in the same transaction.
 pub async fn allocation_insert(tx: &mut Conn, new: &Allocation) -> Result<(), DbError> {
     allocations::allocation_insert(tx, new).await?;

@@ -52,6 +52,7 @@ pub(super) async fn serve(link: Link, credential: Credential, mut socket: WebSoc
     observe(&link, node, &hello.servers).await;
     // Registered before the welcome: an agent that has been welcomed can be called. Calls wait in the outbox until then.
     let (peer, messages) = link.registry.connected(node);
+    peer.measured(hello.resources);
     let end = converse(&link, &peer, messages, &mut socket, &welcome).await;
     link.registry.disconnected(&peer);
     tracing::info!(%node, code = end.code, reason = end.reason, "agent disconnected");
@@ -143,7 +144,8 @@ async fn heard(link: &Link, node: NodeId, peer: &Peer, text: &str) {
             }
             peer.answer(id, outcome);
         }
-        Ok(ToPanel::Notice(Notice::Heartbeat { servers, player_addresses, resources: _ })) => {
+        Ok(ToPanel::Notice(Notice::Heartbeat { servers, player_addresses, resources })) => {
+            peer.measured(resources);
             observe(link, node, &servers).await;
             addresses(link, node, &player_addresses).await;
         }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::NodeId;
 use model::agent_api::{AgentError, ErrorCode, MAX_MESSAGE_BYTES, Outcome, Reply, Request, ToAgent};
+use model::{NodeId, Resources};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,8 @@ pub(super) struct Peer {
     /// Calls without an answer. None once the connection is over: nobody may begin to wait then.
     pending: Mutex<Option<HashMap<u64, oneshot::Sender<Outcome>>>>,
     next_id: AtomicU64,
+    /// What its machine has left, as it said last.
+    measured: Mutex<Resources>,
     /// Another connection took its place.
     pub(super) replaced: CancellationToken,
 }
@@ -56,6 +58,7 @@ impl Registry {
             outbox,
             pending: Mutex::new(Some(HashMap::new())),
             next_id: AtomicU64::new(1),
+            measured: Mutex::default(),
             replaced: CancellationToken::new(),
         });
         let old = lock(&self.peers).insert(node, Arc::clone(&peer));
@@ -83,6 +86,11 @@ impl Registry {
 }
 
 impl Peer {
+    /// Notes what its machine has left.
+    pub(super) fn measured(&self, seen: Resources) {
+        *lock(&self.measured) = seen;
+    }
+
     /// Hands an answer to the call that waits for it. One that nobody waits for was given up by its caller.
     pub(super) fn answer(&self, id: u64, outcome: Outcome) {
         let waiting = lock(&self.pending).as_mut().and_then(|pending| pending.remove(&id));
@@ -141,6 +149,10 @@ impl Agents for Registry {
 
     fn is_online(&self, node: NodeId) -> bool {
         lock(&self.peers).contains_key(&node)
+    }
+
+    fn measured(&self, node: NodeId) -> Option<Resources> {
+        self.peer(node).map(|peer| lock(&peer.measured).clone())
     }
 
     async fn wait_online(&self, node: NodeId) {

@@ -63,6 +63,8 @@ pub struct NodeFacts {
     pub online: bool,
     /// What its servers run in; none until its agent has enrolled.
     pub runtime: Option<RuntimeKind>,
+    /// Whether it takes no new servers.
+    pub cordoned: bool,
 }
 
 /// A node or a cluster by its name.
@@ -158,6 +160,12 @@ pub enum Refusal {
     /// The same allocation was named for two addresses.
     #[error("One allocation is named for two addresses of the server. Name a different one for each.")]
     AllocationTwice,
+    /// The target takes no new servers.
+    #[error("The {place} is cordoned: it takes no new servers. Choose another target, or uncordon it.")]
+    Cordoned {
+        /// The target.
+        place: Place,
+    },
     /// The allocation does not exist or is another node's.
     #[error("The allocation is not one of {place}. Choose one of the target's, or none to let one be chosen.")]
     AllocationForeign {
@@ -205,6 +213,7 @@ impl Refusal {
             Self::AgentOffline { .. } => "agent_offline",
             Self::AllocationUnknown(_) => "allocation_unknown",
             Self::AllocationTwice => "allocation_twice",
+            Self::Cordoned { .. } => "target_cordoned",
             Self::AllocationForeign { .. } => "allocation_foreign",
             Self::AllocationTaken => "allocation_taken",
             Self::Insufficient { .. } => "insufficient_resources",
@@ -243,6 +252,9 @@ pub fn obstacles(facts: &Facts) -> Vec<Refusal> {
         let (target, source_place) = (target.place.clone(), source.place.clone());
         found.push(Refusal::RuntimeMismatch { target, source_place, from, to });
     }
+    if target.cordoned {
+        found.push(Refusal::Cordoned { place: target.place.clone() });
+    }
     // A named one that cannot be had is told as that; that there is none is a shortage.
     found.extend(refused_addresses(facts));
     let missing = facts.addresses.iter().filter(|want| matches!(want.wanted, Wanted::Chosen(None))).count();
@@ -279,7 +291,8 @@ fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn shortages(needed: Limits, free: Free, addresses: (u64, u64)) -> Vec<Shortage> {
+/// Of what there is too little; addresses are those that are needed and those that are free.
+pub(crate) fn shortages(needed: Limits, free: Free, addresses: (u64, u64)) -> Vec<Shortage> {
     let of = |resource, needed: u64, available: Option<u64>| {
         let available = available?;
         // An unlimited server fits wherever something is left: its limit says nothing that could be added up.
@@ -331,7 +344,8 @@ pub fn start_it(kind: NodeKind) -> &'static str {
     }
 }
 
-fn list(shortages: &[Shortage]) -> String {
+/// Shortages in words.
+pub(crate) fn list(shortages: &[Shortage]) -> String {
     let word = |shortage: &Shortage| match shortage.resource {
         "allocations" if shortage.available == 0 => format!("allocations ({} needed, none free)", shortage.needed),
         "allocations" => format!("allocations ({} needed, {} free)", shortage.needed, shortage.available),
@@ -365,7 +379,8 @@ mod tests {
     fn facts() -> Facts {
         let runtime = Some(RuntimeKind::Process);
         let place = |name: &str| Place { kind: NodeKind::Node, name: name.into() };
-        let node = |name: &str| NodeFacts { id: NodeId::new(), place: place(name), online: true, runtime };
+        let node =
+            |name: &str| NodeFacts { id: NodeId::new(), place: place(name), online: true, runtime, cordoned: false };
         let (source, target) = (node("one"), node("two"));
         Facts {
             enabled: true,
@@ -400,6 +415,7 @@ mod tests {
         assert_eq!(with(|f| f.locked_by = Some("install".into())), "server_locked");
         assert_eq!(with(|f| f.target.runtime = Some(RuntimeKind::Docker)), "runtime_mismatch");
         assert_eq!(with(|f| f.source.runtime = Some(RuntimeKind::Docker)), "runtime_mismatch");
+        assert_eq!(with(|f| f.target.cordoned = true), "target_cordoned");
         assert_eq!(with(|f| f.source.online = false), "agent_offline");
         assert_eq!(with(|f| f.target.online = false), "agent_offline");
         assert_eq!(with(|f| f.addresses = only(Wanted::Unknown(AllocationId::new()))), "allocation_foreign");

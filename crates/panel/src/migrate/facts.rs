@@ -60,12 +60,13 @@ pub(super) async fn gather(
 fn node_facts(node: &Node, agents: &dyn Agents) -> NodeFacts {
     let runtime = node.agent.as_ref().map(|agent| agent.runtime);
     let place = Place { kind: node.kind, name: node.name.clone() };
-    NodeFacts { id: node.id, place, online: runtime.is_some() && agents.is_online(node.id), runtime }
+    let online = runtime.is_some() && agents.is_online(node.id);
+    NodeFacts { id: node.id, place, online, runtime, cordoned: node.cordoned }
 }
 
 /// What is left of a node: its capacity without what its servers, transfers on their way to it, and servers that may
 /// have to come back to it may use.
-async fn free(tx: &mut Conn, node: &Node) -> Result<Free, DbError> {
+pub(crate) async fn free(tx: &mut Conn, node: &Node) -> Result<Free, DbError> {
     let used = nodes::node_usage(tx, node.id, None).await?;
     let back = transfers::reserved_for_return(tx, node.id).await?;
     let left = |capacity: u64, of: fn(&Usage) -> u64| {

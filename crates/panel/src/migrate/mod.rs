@@ -39,6 +39,7 @@ use tokio_util::task::TaskTracker;
 pub use addresses::Addresses;
 pub use admission::Refusal;
 pub use context::{Move, Pace};
+pub(crate) use facts::free;
 pub use requests::{MigrateError, StartRequest};
 
 use crate::agent::Agents;

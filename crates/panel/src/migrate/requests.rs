@@ -71,7 +71,17 @@ pub enum MigrateError {
 impl Migrations {
     /// Starts a transfer, or says why not. Two at once: one wins, the other finds the server locked.
     pub async fn start(self: &Arc<Self>, request: &StartRequest) -> Result<Transfer, MigrateError> {
-        let transfer = self.accept(request).await?;
+        self.start_as(TransferId::new(), request).await
+    }
+
+    /// The same under an id that the caller has chosen and written down. Again under that id is the same transfer.
+    pub async fn start_as(self: &Arc<Self>, id: TransferId, request: &StartRequest) -> Result<Transfer, MigrateError> {
+        match self.get(id).await {
+            Ok(there) => return Ok(there),
+            Err(MigrateError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        let transfer = self.accept(id, request).await?;
         tracing::info!(transfer = %transfer.id, server = %transfer.server_id, "transfer accepted");
         if let Err(error) = self.drive(transfer.clone()).await {
             tracing::warn!(transfer = %transfer.id, error = crate::api::chain(&error), "the transfer waits for the database");
@@ -101,7 +111,7 @@ impl Migrations {
     }
 
     /// The row, the lock, the addresses and the promise to see it through: all in one transaction, or nothing.
-    async fn accept(self: &Arc<Self>, request: &StartRequest) -> Result<Transfer, MigrateError> {
+    async fn accept(self: &Arc<Self>, id: TransferId, request: &StartRequest) -> Result<Transfer, MigrateError> {
         let mut tx = self.db.begin().await?;
         let (server, target) = (request.server_id, request.target_node_id);
         let (primary, rule) = (request.allocation_id, &request.addresses);
@@ -109,7 +119,7 @@ impl Migrations {
         let gathered = gathered.map_err(MigrateError::Refused)?;
         let new = admission::admit(&gathered.facts).map_err(MigrateError::Refused)?;
         let Some(first) = new.first() else { return Err(MigrateError::Refused(Refusal::AllocationTaken)) };
-        let transfer = self.new_transfer(request, &gathered, first);
+        let transfer = self.new_transfer(id, request, &gathered, first);
         transfers::transfer_insert(&mut tx, &transfer).await?;
         servers::server_lock(&mut tx, server, &transfer.id.to_string()).await?;
         transfers::transfer_show(&mut tx, transfer.id, TransferState::Queued).await?;
@@ -132,10 +142,16 @@ impl Migrations {
         Ok(transfer)
     }
 
-    fn new_transfer(&self, request: &StartRequest, about: &facts::Gathered, to: &Allocation) -> Transfer {
+    fn new_transfer(
+        &self,
+        id: TransferId,
+        request: &StartRequest,
+        about: &facts::Gathered,
+        to: &Allocation,
+    ) -> Transfer {
         let from = about.server.primary.as_ref();
         Transfer {
-            id: TransferId::new(),
+            id,
             server_id: about.server.id,
             mode: request.options.mode,
             state: TransferState::Queued,

@@ -13,6 +13,7 @@ mod clusters;
 mod console;
 mod databases;
 mod eggs;
+mod evacuations;
 mod harness;
 mod idempotency;
 mod ladder;

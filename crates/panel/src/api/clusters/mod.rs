@@ -4,7 +4,7 @@
 //! CPU is in millicores here and everywhere where a cluster is spoken of, and in percent of a core in the database.
 
 mod manifest;
-mod view;
+pub(super) mod view;
 
 use axum::Router;
 use axum::extract::State;

@@ -14,7 +14,7 @@ use crate::db::{Conn, DbError};
 
 /// A cluster.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ClusterView {
+pub(in crate::api) struct ClusterView {
     /// Its id, and its orchestrator's.
     #[schema(value_type = uuid::Uuid)]
     id: NodeId,
@@ -93,7 +93,7 @@ struct UsageView {
 
 /// How to install an orchestrator. The token is shown here and never again.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ClusterEnrolment {
+pub(in crate::api) struct ClusterEnrolment {
     /// Enrols one orchestrator.
     #[schema(example = "bpe_…")]
     token: String,
@@ -127,7 +127,7 @@ impl ClusterEnrolment {
 }
 
 impl ClusterView {
-    pub(super) async fn load(
+    pub(in crate::api) async fn load(
         app: &App,
         conn: &mut Conn,
         node: Node,

@@ -25,6 +25,7 @@ use crate::db::{Conn, DbError, audit, servers};
 use crate::migrate::admission::Place;
 use crate::migrate::{Addresses, MigrateError, Refusal, StartRequest};
 use addresses::ChooseAddresses;
+pub(in crate::api) use preflight::CheckView;
 use view::TransferView;
 
 /// Longest freeze that can be allowed, seconds.
@@ -68,7 +69,7 @@ pub(super) fn routes() -> Router<App> {
     "target_node_id": "0198a7b2-0000-7000-8000-000000000001",
     "allocation_id": "0198a7b2-0000-7000-8000-000000000003",
 }))]
-struct StartTransfer {
+pub(in crate::api) struct StartTransfer {
     /// Where to: a node, or `target_cluster_id`.
     #[schema(value_type = Option<uuid::Uuid>)]
     target_node_id: Option<NodeId>,
@@ -109,7 +110,14 @@ impl StartTransfer {
         self.allocations.as_ref().map_or_else(|| Ok(Addresses::default()), ChooseAddresses::read)
     }
 
-    fn options(&self) -> Result<Options, ApiError> {
+    /// Whether it says where to.
+    pub(in crate::api) fn names_a_place(&self) -> bool {
+        let named = self.target_node_id.is_some() || self.target_cluster_id.is_some() || self.allocation_id.is_some();
+        named || self.allocations.is_some()
+    }
+
+    /// How to move a server, checked.
+    pub(in crate::api) fn options(&self) -> Result<Options, ApiError> {
         let default = Options::default();
         let options = Options {
             mode: self.mode,
@@ -156,7 +164,7 @@ async fn known_as(app: &App, kind: NodeKind, target: NodeId) -> Result<(), ApiEr
     responses(
         (status = 202, description = "Started; `Location` is the transfer", body = One<TransferView>),
         (status = 403, description = "`feature_disabled`, `forbidden`"),
-        (status = 409, description = "`server_locked`, `server_installing`, `allocation_taken`"),
+        (status = 409, description = "`server_locked`, `server_installing`, `allocation_taken`, `target_cordoned`"),
         (status = 422, description = "`insufficient_resources` (with `needed` and `available` of each), `allocation_foreign`, \
             `allocation_unknown`, `allocation_twice`, `same_target`, `runtime_mismatch`"),
         (status = 503, description = "`agent_offline`"),
@@ -309,7 +317,9 @@ impl From<Refusal> for ApiError {
         let status = match &refusal {
             Refusal::FeatureDisabled => StatusCode::FORBIDDEN,
             Refusal::UnknownServer | Refusal::UnknownTarget(_) => StatusCode::NOT_FOUND,
-            Refusal::Installing | Refusal::Locked { .. } | Refusal::AllocationTaken => StatusCode::CONFLICT,
+            Refusal::Installing | Refusal::Locked { .. } | Refusal::AllocationTaken | Refusal::Cordoned { .. } => {
+                StatusCode::CONFLICT
+            }
             Refusal::SameTarget { .. }
             | Refusal::RuntimeMismatch { .. }
             | Refusal::AllocationForeign { .. }

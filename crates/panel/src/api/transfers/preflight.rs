@@ -56,7 +56,7 @@ pub(super) struct PreflightView {
 
 /// One finding.
 #[derive(Debug, Serialize, ToSchema)]
-struct CheckView {
+pub(in crate::api) struct CheckView {
     /// Stable word; for an obstacle that a start would be refused for, the code of that refusal.
     #[schema(example = "insufficient_resources")]
     code: String,

@@ -1,8 +1,8 @@
 //! Events of a transfer that a client may ask for again (`Last-Event-ID`).
 
-use model::{Timestamp, TransferId};
+use model::{ServerId, Timestamp, TransferId};
 
-use crate::db::{Conn, DbError, from_i64, from_json, from_ms, to_i64, to_json, to_ms};
+use crate::db::{Conn, DbError, from_i64, from_json, from_ms, parse, to_i64, to_json, to_ms};
 
 /// One event on record.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,29 @@ pub async fn event_append(
     let insert = insert.bind(to_json("transfer_events.body", body)?).bind(to_ms(at));
     let seq: i64 = insert.fetch_one(tx).await?;
     from_i64("transfer_events.seq", seq)
+}
+
+/// The events of all transfers from a moment on, oldest first, `most` at most, each with its transfer and server.
+pub async fn events_since(
+    conn: &mut Conn,
+    since: Timestamp,
+    most: u64,
+) -> Result<Vec<(TransferId, ServerId, EventRow)>, DbError> {
+    let sql = "SELECT e.transfer_id, t.server_id, e.seq, e.kind, e.body, e.at
+               FROM transfer_events e JOIN transfers t ON t.id = e.transfer_id
+               WHERE e.at >= $1 ORDER BY e.at, e.transfer_id, e.seq LIMIT $2";
+    let select = sqlx::query_as(sql).bind(to_ms(since)).bind(to_i64(most));
+    let rows: Vec<(String, String, i64, String, String, i64)> = select.fetch_all(conn).await?;
+    let read = |(transfer, server, seq, kind, body, at): (String, String, i64, String, String, i64)| {
+        let row = EventRow {
+            seq: from_i64("transfer_events.seq", seq)?,
+            kind,
+            body: from_json("transfer_events.body", &body)?,
+            at: from_ms("transfer_events.at", at)?,
+        };
+        Ok((parse("transfer_events.transfer_id", &transfer)?, parse("transfers.server_id", &server)?, row))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// The events of a transfer behind number `after`, oldest first.

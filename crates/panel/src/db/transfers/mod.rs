@@ -19,7 +19,7 @@ pub use addresses::{
     AddressMove, End, VariableMove, addresses_insert, addresses_of, notes_carry, targets_of, variables_back,
     variables_move, variables_of,
 };
-pub use events::{EventRow, event_append, events_after};
+pub use events::{EventRow, event_append, events_after, events_since};
 pub use owed::{Owed, owed_insert, owed_list, owed_paid};
 pub use ownership::{
     Switch, epoch_raise, lock_confirm, lock_release, reserved_for_return, server_switch, source_released,
