@@ -3,7 +3,11 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::client::{self, allocation, cluster, egg, flag, key, node, server, transfer, user};
+use crate::client::{
+    self, allocation, announcement, audit, cluster, egg, evacuate, flag, key, node, role, server, subuser, transfer,
+    user,
+};
+use crate::completion::{self, CompletionArgs};
 use crate::exit::Exit;
 use crate::ledger::{self, LedgerCommand};
 use crate::logging::LogArgs;
@@ -25,6 +29,10 @@ Set it up:
 
 Move a server while people play on it:
   badger server transfer survival --to beta --wait
+  badger node evacuate alpha --to beta --wait            all of them, two at a time
+
+The panel's address and the API key come from BADGER_URL and BADGER_API_KEY, or BADGER_API_KEY_FILE. Names are taken
+wherever ids are. With --json an answer is one JSON document on standard output, an error one on standard error.
 
 Exit codes:
   0    done
@@ -32,6 +40,7 @@ Exit codes:
   2    wrong command line
   3    the transfer was rolled back or cancelled: the server is where it was, as it was
   4    the transfer is stuck: a person must look
+  5    of several servers some were, or could, not be moved
   130  interrupted";
 
 /// Moves game servers between nodes while people play on them.
@@ -69,12 +78,24 @@ enum Command {
     Server(client::Command<server::ServerCommand>),
     /// Moves of servers
     Transfer(client::Command<transfer::TransferCommand>),
+    /// Several servers at once: all of a node or cluster, or some
+    Evacuate(client::Command<evacuate::EvacuateCommand>),
     /// Switches of the panel
     Flag(client::Command<flag::FlagCommand>),
     /// API keys
     Key(client::Command<key::KeyCommand>),
     /// People who log in
     User(client::Command<user::UserCommand>),
+    /// What users may do
+    Role(client::Command<role::RoleCommand>),
+    /// Who is let in at a server beside its owner
+    Subuser(client::Command<subuser::SubuserCommand>),
+    /// What everybody should read
+    Announcement(client::Command<announcement::AnnouncementCommand>),
+    /// Who changed what, and when
+    Audit(audit::AuditArgs),
+    /// Print a script that completes this command line in a shell
+    Completion(CompletionArgs),
     /// Copy a directory with the transfer engine alone
     Copy(copy::CopyArgs),
     /// Check this machine, or a cluster, before it joins: each finding with its cure
@@ -89,6 +110,27 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether what goes wrong is to be told as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        match &self.command {
+            Command::Node(it) => it.wants_json(),
+            Command::Cluster(it) => it.wants_json(),
+            Command::Allocation(it) => it.wants_json(),
+            Command::Egg(it) => it.wants_json(),
+            Command::Server(it) => it.wants_json(),
+            Command::Transfer(it) => it.wants_json(),
+            Command::Evacuate(it) => it.wants_json(),
+            Command::Flag(it) => it.wants_json(),
+            Command::Key(it) => it.wants_json(),
+            Command::User(it) => it.wants_json(),
+            Command::Role(it) => it.wants_json(),
+            Command::Subuser(it) => it.wants_json(),
+            Command::Announcement(it) => it.wants_json(),
+            Command::Audit(args) => args.api.wants_json(),
+            _ => false,
+        }
+    }
+
     /// Runs what was asked for.
     pub(crate) fn run(self) -> Result<Exit> {
         let is_role = self.command.is_role();
@@ -105,6 +147,12 @@ impl Cli {
             Command::Egg(it) => egg::run(it.command, &it.api.connect()?),
             Command::Server(it) => server::run(it.command, &it.api.connect()?),
             Command::Transfer(it) => transfer::run(it.command, &it.api.connect()?),
+            Command::Evacuate(it) => evacuate::run(it.command, &it.api.connect()?),
+            Command::Role(it) => role::run(it.command, &it.api.connect()?),
+            Command::Subuser(it) => subuser::run(it.command, &it.api.connect()?),
+            Command::Announcement(it) => announcement::run(it.command, &it.api.connect()?),
+            Command::Audit(args) => audit::run(&args, &args.api.connect()?),
+            Command::Completion(args) => completion::run(&args),
             Command::Flag(it) => flag::run(it.command, &it.api.connect()?),
             Command::Key(it) => key::run(it.command, &it.api.connect()?),
             Command::User(it) => user::run(it.command, &it.api.connect()?),
@@ -165,6 +213,24 @@ mod tests {
             "badger transfer preflight survival --to-cluster eu",
             "badger server command survival say hello there",
             "badger transfer cancel 0198 --json",
+            "badger transfer pause 0198",
+            "badger transfer undo 0198 --wait",
+            "badger transfer limit 0198 --bandwidth none --max-freeze 2",
+            "badger server transfer a b c --to beta --at-once 3 --wait",
+            "badger evacuate plan --from alpha --to beta",
+            "badger evacuate start a b --to-cluster eu --mode cold --wait",
+            "badger evacuate cancel 0198 --running cancel --wait",
+            "badger evacuate retry 0198 --json",
+            "badger node evacuate alpha --to beta --plan",
+            "badger cluster evacuate eu --to beta --no-cordon --at-once 4",
+            "badger node cordon alpha",
+            "badger node capacity alpha --json",
+            "badger server console survival -f -n 5",
+            "badger role create r --permission admin.servers.list",
+            "badger subuser add survival kim --permission server.power",
+            "badger announcement create hello --level warning",
+            "badger audit --action transfer -n 7 --json",
+            "badger completion bash",
             "badger flag set server_transfers off",
             "badger user list --json",
             "badger user create kim --email kim@example.com --role Moderator --password-file -",
@@ -193,6 +259,13 @@ mod tests {
             "badger server transfer survival",
             "badger transfer start survival --to-node a --to-cluster b",
             "badger server create s --egg e",
+            "badger evacuate start --to beta",
+            "badger evacuate start a --from alpha --to beta",
+            "badger evacuate plan a",
+            "badger node evacuate alpha",
+            "badger node evacuate alpha --to beta --plan --wait",
+            "badger transfer limit 0198 --bandwidth much",
+            "badger completion nosh",
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     RolledBack,
     /// The transfer is stuck: a person must look.
     Stuck,
+    /// Of several servers some were not moved.
+    NotAll,
     /// Interrupted by a signal.
     Interrupted,
 }
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             // 2 is clap's, for a wrong command line.
             Exit::RolledBack => 3,
             Exit::Stuck => 4,
+            Exit::NotAll => 5,
             Exit::Interrupted => 130,
         })
     }

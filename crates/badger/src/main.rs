@@ -3,6 +3,7 @@
 mod alone;
 mod cli;
 mod client;
+mod completion;
 mod copy;
 mod demo;
 mod doctor;
@@ -23,10 +24,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().run() {
+    let cli = cli::Cli::parse();
+    let json = cli.wants_json();
+    match cli.run() {
         Ok(exit) => exit.into(),
         Err(e) => {
-            output::note(format!("error: {e:#}"));
+            output::note(if json { client::error_json(&e) } else { format!("error: {e:#}") });
             exit::Exit::Failed.into()
         }
     }

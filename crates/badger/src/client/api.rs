@@ -88,6 +88,12 @@ impl Api {
         &self.url
     }
 
+    /// Where a WebSocket of the panel is, and what to show there.
+    pub(crate) fn socket(&self, path: &str) -> (String, String) {
+        // http becomes ws, https wss.
+        (self.address(path).replacen("http", "ws", 1), self.authorization())
+    }
+
     /// `GET path`: the `data` of the answer.
     pub(crate) fn get(&self, path: &str) -> Result<Value> {
         Ok(self.get_whole(path)?["data"].take())
@@ -117,6 +123,22 @@ impl Api {
                 break;
             }
         }
+        Ok(items)
+    }
+
+    /// `GET path` for as many pages as it takes: the first `count` items.
+    pub(crate) fn first(&self, path: &str, count: usize) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        for page in 1u64.. {
+            let mut body = self.get_whole(&format!("{path}&page={page}&per_page=100"))?;
+            if let Value::Array(more) = body["data"].take() {
+                items.extend(more);
+            }
+            if items.len() >= count || page >= body["meta"]["total_pages"].as_u64().unwrap_or(1) {
+                break;
+            }
+        }
+        items.truncate(count);
         Ok(items)
     }
 

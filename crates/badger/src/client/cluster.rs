@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::show::Column;
-use super::{Client, field};
+use super::{Client, evacuate, field, node};
 use crate::exit::Exit;
 use crate::{output, units};
 
@@ -65,6 +65,23 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         helm: bool,
     },
+    /// Keep new servers and transfers away from it; what it has runs on
+    Cordon {
+        /// Name or id
+        cluster: String,
+    },
+    /// Let it take new servers again
+    Uncordon {
+        /// Name or id
+        cluster: String,
+    },
+    /// What it has left, what its servers need, and what its machine measures
+    Capacity {
+        /// Name or id
+        cluster: String,
+    },
+    /// Move all its servers elsewhere, a few at a time
+    Evacuate(Box<evacuate::PlaceArgs>),
     /// Remove a cluster that has no servers
     Delete {
         /// Name or id
@@ -162,12 +179,25 @@ pub(crate) fn run(command: ClusterCommand, client: &Client) -> Result<Exit> {
             let command = if helm { "enrolment.helm_command" } else { "enrolment.command" };
             client.show_done(&made, field(&made, command));
         }
+        ClusterCommand::Cordon { cluster } => cordon(client, &find(&cluster)?, "cordon")?,
+        ClusterCommand::Uncordon { cluster } => cordon(client, &find(&cluster)?, "uncordon")?,
+        ClusterCommand::Capacity { cluster } => {
+            let path = format!("/admin/clusters/{}/capacity", find(&cluster)?);
+            client.show_one(&client.api.get(&path)?, node::CAPACITY);
+        }
+        ClusterCommand::Evacuate(args) => return evacuate::place("cluster_id", &args, client),
         ClusterCommand::Delete { cluster } => {
             let answer = client.api.delete(&format!("/admin/clusters/{}", find(&cluster)?))?;
             client.show_done(&answer, format!("Cluster {cluster} is removed"));
         }
     }
     Ok(Exit::Done)
+}
+
+fn cordon(client: &Client, id: &str, verb: &str) -> Result<()> {
+    let cluster = client.api.post(&format!("/admin/clusters/{id}/{verb}"), &json!({}))?;
+    client.show_done(&cluster, format!("{}: {}", field(&cluster, "name"), field(&cluster, "status")));
+    Ok(())
 }
 
 fn set(args: SetArgs, client: &Client) -> Result<()> {

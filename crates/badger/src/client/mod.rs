@@ -4,16 +4,22 @@
 //! rest with `--json`.
 
 pub(crate) mod allocation;
+pub(crate) mod announcement;
 pub(crate) mod api;
+pub(crate) mod audit;
 pub(crate) mod cluster;
+mod console;
 pub(crate) mod egg;
+pub(crate) mod evacuate;
 pub(crate) mod flag;
 pub(crate) mod key;
 pub(crate) mod node;
 pub(crate) mod place;
 mod preflight;
+pub(crate) mod role;
 pub(crate) mod server;
 mod show;
+pub(crate) mod subuser;
 pub(crate) mod transfer;
 pub(crate) mod user;
 pub(crate) mod watch;
@@ -23,8 +29,33 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 pub(crate) use show::{Client, field};
+
+/// What went wrong, for programs: the panel's error as it came, or one of ours in the same shape.
+pub(crate) fn error_json(error: &anyhow::Error) -> String {
+    let refusal = error.chain().find_map(|cause| cause.downcast_ref::<api::Refusal>());
+    let shown = match refusal {
+        Some(api::Refusal { status, code, message, details }) => {
+            json!({"status": status, "code": code, "message": message, "details": details})
+        }
+        None => json!({"status": null, "code": "client_error", "message": format!("{error:#}"), "details": {}}),
+    };
+    json!({"success": false, "error": shown}).to_string()
+}
+
+/// A word as a query may have it.
+fn encode(word: &str) -> String {
+    let mut text = String::with_capacity(word.len());
+    for byte in word.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+            byte => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
 
 /// A noun of the command line: its verbs, and how to reach the panel.
 #[derive(Args, Debug)]
@@ -68,7 +99,19 @@ pub(crate) struct ApiArgs {
     json: bool,
 }
 
+impl<T: Subcommand> Command<T> {
+    /// Whether the user wants JSON, errors too.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.api.json
+    }
+}
+
 impl ApiArgs {
+    /// Whether the user wants JSON, errors too.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.json
+    }
+
     /// A client of that panel.
     pub(crate) fn connect(&self) -> Result<Client> {
         let key = match (&self.key, &self.key_file) {

@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Client;
 use super::show::Column;
+use super::{Client, evacuate};
 use crate::exit::Exit;
 use crate::{output, units};
 
@@ -36,6 +36,27 @@ const SHOW: &[Column] = &[
     ("servers", "capacity.servers"),
 ];
 
+/// Of what a node or a cluster has.
+pub(super) const CAPACITY: &[Column] = &[
+    ("servers", "servers"),
+    ("transfers on their way here", "coming"),
+    ("memory MB needed", "needed.memory_mb"),
+    ("memory MB given away", "memory_mb.allocated"),
+    ("memory MB free", "memory_mb.free"),
+    ("disk MB needed", "needed.disk_mb"),
+    ("disk MB given away", "disk_mb.allocated"),
+    ("disk MB free", "disk_mb.free"),
+    ("CPU % needed", "needed.cpu_percent"),
+    ("CPU % given away", "cpu_percent.allocated"),
+    ("CPU % free", "cpu_percent.free"),
+    ("addresses needed", "needed.allocations"),
+    ("addresses free", "allocations.free"),
+    ("memory MB of the machine", "measured.memory_total_mb"),
+    ("memory MB available there", "measured.memory_available_mb"),
+    ("disk bytes free there", "measured.disk_free_bytes"),
+    ("load there, times 100", "measured.load_1m_percent"),
+];
+
 /// Verbs.
 #[derive(Subcommand, Debug)]
 pub(crate) enum NodeCommand {
@@ -54,6 +75,23 @@ pub(crate) enum NodeCommand {
         /// Name or id
         node: String,
     },
+    /// Keep new servers and transfers away from it; what it has runs on
+    Cordon {
+        /// Name or id
+        node: String,
+    },
+    /// Let it take new servers again
+    Uncordon {
+        /// Name or id
+        node: String,
+    },
+    /// What it has left, what its servers need, and what its machine measures
+    Capacity {
+        /// Name or id
+        node: String,
+    },
+    /// Move all its servers elsewhere, a few at a time
+    Evacuate(Box<evacuate::PlaceArgs>),
     /// Remove a node that has no servers
     Delete {
         /// Name or id
@@ -98,12 +136,24 @@ pub(crate) fn run(command: NodeCommand, client: &Client) -> Result<Exit> {
             let path = format!("/admin/nodes/{}/enrolment-token", find(&node)?);
             show_enrolment(client, &client.api.post(&path, &json!({}))?);
         }
+        NodeCommand::Cordon { node } => cordon(client, &find(&node)?, "cordon")?,
+        NodeCommand::Uncordon { node } => cordon(client, &find(&node)?, "uncordon")?,
+        NodeCommand::Capacity { node } => {
+            client.show_one(&client.api.get(&format!("/admin/nodes/{}/capacity", find(&node)?))?, CAPACITY);
+        }
+        NodeCommand::Evacuate(args) => return evacuate::place("node_id", &args, client),
         NodeCommand::Delete { node } => {
             let answer = client.api.delete(&format!("/admin/nodes/{}", find(&node)?))?;
             client.show_done(&answer, format!("Node {node} is removed"));
         }
     }
     Ok(Exit::Done)
+}
+
+fn cordon(client: &Client, id: &str, verb: &str) -> Result<()> {
+    let node = client.api.post(&format!("/admin/nodes/{id}/{verb}"), &json!({}))?;
+    client.show_done(&node, format!("{}: {}", super::field(&node, "name"), super::field(&node, "status")));
+    Ok(())
 }
 
 fn show_enrolment(client: &Client, node: &Value) {

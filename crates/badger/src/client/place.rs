@@ -45,6 +45,11 @@ pub(crate) struct TargetArgs {
 }
 
 impl TargetArgs {
+    /// A node or a cluster of which only the name is known.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { to: Some(name.to_owned()), ..Self::default() }
+    }
+
     /// `target_node_id` or `target_cluster_id`, and the id; none if nothing was given.
     pub(crate) fn resolve(&self, client: &Client) -> Result<Option<(&'static str, String)>> {
         let node = |name: &str| client.resolve("/admin/nodes", "node", name);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::place::PlaceArgs;
 use super::show::{Column, Named};
 use super::transfer::StartArgs;
-use super::{Client, transfer, user};
+use super::{Client, console, transfer, user};
 use crate::exit::Exit;
 use crate::{output, units};
 
@@ -47,6 +47,13 @@ const NAMED: &[Named] = &[("node_id", "/admin/nodes"), ("cluster_id", "/admin/cl
 
 /// Millicores of one percent of a core: the unit of a CPU limit on a cluster.
 const MILLICORES_PER_PERCENT: u64 = 10;
+
+const CONSOLE_EXAMPLES: &str = "\
+Examples:
+  badger server console survival -n 20
+  badger server console survival --follow           Ctrl-C ends it, not the server
+  echo save-all | badger server console survival -f
+  badger server console survival -f --json          one JSON object a line";
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -89,15 +96,19 @@ pub(crate) enum ServerCommand {
         #[arg(required = true, trailing_var_arg = true)]
         words: Vec<String>,
     },
-    /// Show the last lines of its console
+    /// Show the last lines of its console, or follow it and type on it
+    #[command(after_help = CONSOLE_EXAMPLES)]
     Console {
         /// Name or id
         server: String,
         /// How many lines
         #[arg(long, short = 'n', default_value_t = 100)]
         lines: u32,
+        /// Go on until interrupted; lines of standard input are typed on it
+        #[arg(long, short = 'f')]
+        follow: bool,
     },
-    /// Move it to another node or cluster
+    /// Move it, or several, to another node or cluster
     Transfer(Box<StartArgs>),
     /// Remove it and its files
     Delete(Which),
@@ -193,9 +204,15 @@ pub(crate) fn run(command: ServerCommand, client: &Client) -> Result<Exit> {
         ServerCommand::Kill(args) => power(client, &args, "kill", &["offline", "crashed"])?,
         ServerCommand::Command { server, words } => {
             let path = format!("/servers/{}/command", find(&server)?);
-            client.api.post(&path, &json!({"command": words.join(" ")}))?;
+            let answer = client.api.post(&path, &json!({"command": words.join(" ")}))?;
+            if client.json {
+                output::json(&answer);
+            }
         }
-        ServerCommand::Console { server, lines } => console(client, &find(&server)?, lines)?,
+        ServerCommand::Console { server, lines, follow: true } => {
+            return console::follow(client, &find(&server)?, lines);
+        }
+        ServerCommand::Console { server, lines, .. } => console(client, &find(&server)?, lines)?,
         ServerCommand::Transfer(args) => return transfer::start(&args, client),
         ServerCommand::Delete(it) => {
             let answer = client.api.delete(&format!("/admin/servers/{}", find(&it.server)?))?;

@@ -70,9 +70,19 @@ impl Client {
         match same[..] {
             [one] => Ok(one["id"].as_str().with_context(|| format!("the panel's {noun} has no id"))?.to_owned()),
             [] => bail!("there is no {noun} named `{name}`; `badger {noun} list` shows what there is"),
-            _ => bail!("several {noun}s are named `{name}`; give the id, `badger {noun} list` shows it"),
+            _ => bail!("several {noun}s are named `{name}`; give the id of one:{}", candidates(&same)),
         }
     }
+}
+
+/// What tells things of one name apart, one a line.
+fn candidates(same: &[&Value]) -> String {
+    let line = |item: &&Value| {
+        let facts = ["status", "node_id|cluster_id", "author", "created_at"].map(|path| field(item, path));
+        let facts: Vec<_> = facts.into_iter().filter(|fact| fact != "-").collect();
+        format!("\n  {}  {}", field(item, "id"), facts.join("  ")).trim_end().to_owned()
+    };
+    same.iter().map(line).collect()
 }
 
 /// Names for ids, so that people can read lists: the field at a path, and the list of what it is the id of. Programs get
@@ -156,6 +166,12 @@ mod tests {
     fn a_table_is_aligned_and_has_no_trailing_space() {
         let rows = vec![vec!["größer".to_owned(), "x".to_owned()], vec!["a".to_owned(), "yy".to_owned()]];
         assert_eq!(table(vec!["A".into(), "B".into()], rows), ["A       B", "größer  x", "a       yy"]);
+    }
+
+    #[test]
+    fn things_of_one_name_are_told_apart() {
+        let (one, two) = (json!({"id": "1", "status": "running", "node_id": "n"}), json!({"id": "2"}));
+        assert_eq!(candidates(&[&one, &two]), "\n  1  running  n\n  2");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `badger transfer`, and the start of one: `badger server transfer`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::place::TargetArgs;
 use super::preflight::{self, PreflightArgs};
 use super::show::{Column, Named};
 use super::watch::{self, Watched};
-use super::{Client, field};
+use super::{Client, evacuate, field};
 use crate::exit::Exit;
 use crate::signals::Stop;
 use crate::{output, units};
@@ -61,6 +61,34 @@ pub(crate) enum TransferCommand {
         #[arg(long)]
         wait: bool,
     },
+    /// Hold one before the server is stopped
+    Pause {
+        /// Id
+        id: String,
+    },
+    /// Let one that is paused go on
+    Resume {
+        /// Id
+        id: String,
+    },
+    /// Try one again that was rolled back or is stuck
+    Retry {
+        /// Id
+        id: String,
+        /// Follow it to its end
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Move a server back with the copy that its source keeps: only what changed since is sent
+    Undo {
+        /// Id of the transfer that moved it
+        id: String,
+        /// Follow it to its end
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Change the limits of one while it runs
+    Limit(LimitArgs),
     /// Destroy the copy that the source keeps of a server that has moved
     Free {
         /// Id
@@ -68,18 +96,40 @@ pub(crate) enum TransferCommand {
     },
 }
 
-/// A new transfer.
+/// A new transfer, or one of each of several servers.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("where").required(true).args(["to", "to_node", "to_cluster"]))]
+#[command(after_help = START_EXAMPLES)]
 pub(crate) struct StartArgs {
-    /// Name or id of the server
-    server: String,
+    /// Name or id of the server; of several, each is moved when one before it is up and audited
+    #[arg(required = true, value_name = "SERVER")]
+    servers: Vec<String>,
     /// Where to
     #[command(flatten)]
     target: TargetArgs,
     /// Id of its address there [default: one that is free, the same port if possible]
     #[arg(long, value_name = "ID")]
     allocation: Option<String>,
+    /// How
+    #[command(flatten)]
+    options: OptionArgs,
+    /// Of several: how many are on their way at once [default: 2]
+    #[arg(long, value_name = "NUMBER")]
+    at_once: Option<u64>,
+    /// Follow it to its end
+    #[arg(long)]
+    wait: bool,
+}
+
+const START_EXAMPLES: &str = "\
+Examples:
+  badger server transfer survival --to beta --wait
+  badger server transfer survival creative lobby --to-cluster eu --at-once 3 --wait
+  badger server transfer survival --to beta --bandwidth 50M --max-freeze 2";
+
+/// How a server is moved.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct OptionArgs {
     /// `live` copies while it runs, `cold` stops it first
     #[arg(long, value_enum)]
     mode: Option<ModeName>,
@@ -95,9 +145,6 @@ pub(crate) struct StartArgs {
     /// Whether to start it on the target
     #[arg(long, value_enum)]
     start: Option<StartName>,
-    /// Follow it to its end
-    #[arg(long)]
-    wait: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -132,6 +179,14 @@ pub(crate) fn run(command: TransferCommand, client: &Client) -> Result<Exit> {
             }
             client.show_done(&transfer, format!("Transfer {id}: {}", field(&transfer, "state")));
         }
+        TransferCommand::Pause { id } => operate(client, &id, "pause")?,
+        TransferCommand::Resume { id } => operate(client, &id, "resume")?,
+        TransferCommand::Retry { id, wait } => return begin_again(client, &id, "retry", wait),
+        TransferCommand::Undo { id, wait } => return begin_again(client, &id, "undo", wait),
+        TransferCommand::Limit(args) => {
+            let transfer = client.api.patch(&format!("/admin/transfers/{}", args.id), &args.body()?)?;
+            client.show_done(&transfer, format!("Transfer {} has new limits", args.id));
+        }
         TransferCommand::Free { id } => {
             let answer = client.api.delete(&format!("/admin/transfers/{id}/retained"))?;
             client.show_done(&answer, format!("The retained copy of transfer {id} is destroyed"));
@@ -140,9 +195,70 @@ pub(crate) fn run(command: TransferCommand, client: &Client) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// What is to change.
+#[derive(Args, Debug)]
+pub(crate) struct LimitArgs {
+    /// Id
+    id: String,
+    /// At most so many bytes per second; `none` for as fast as it goes
+    #[arg(long, value_name = "SIZE|none", value_parser = size_or_none)]
+    bandwidth: Option<Limit>,
+    /// Seconds that players may be expected to wait
+    #[arg(long, value_name = "SECONDS")]
+    max_freeze: Option<u64>,
+    /// Do not stop the server before this time, for example `2027-01-31T03:00:00Z`
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+}
+
+/// A limit, or that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limit(Option<u64>);
+
+fn size_or_none(text: &str) -> Result<Limit, String> {
+    if text == "none" { Ok(Limit(None)) } else { units::parse_size(text).map(|size| Limit(Some(size))) }
+}
+
+impl LimitArgs {
+    fn body(&self) -> Result<Value> {
+        let fields = [
+            ("bandwidth_limit", self.bandwidth.map(|Limit(limit)| Value::from(limit))),
+            ("max_freeze_s", self.max_freeze.map(Value::from)),
+            ("not_before", self.not_before.clone().map(Value::from)),
+        ];
+        let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let body: serde_json::Map<_, _> = given.collect();
+        if body.is_empty() {
+            bail!("what is to change? Give --bandwidth, --max-freeze or --not-before");
+        }
+        Ok(body.into())
+    }
+}
+
+fn operate(client: &Client, id: &str, verb: &str) -> Result<()> {
+    let transfer = client.api.post(&format!("/admin/transfers/{id}/{verb}"), &json!({}))?;
+    client.show_done(&transfer, format!("Transfer {id}: {}", field(&transfer, "state")));
+    Ok(())
+}
+
+/// Something that is, or may be, a transfer of its own.
+fn begin_again(client: &Client, id: &str, verb: &str, wait: bool) -> Result<Exit> {
+    let transfer = client.api.post(&format!("/admin/transfers/{id}/{verb}"), &json!({}))?;
+    let new = transfer["id"].as_str().unwrap_or(id);
+    if wait {
+        return follow(client, new);
+    }
+    client.show_done(&transfer, format!("Transfer {new} is accepted; `badger transfer watch {new}` follows it"));
+    Ok(Exit::Done)
+}
+
 /// `badger server transfer`.
 pub(crate) fn start(args: &StartArgs, client: &Client) -> Result<Exit> {
-    let server = client.resolve("/admin/servers", "server", &args.server)?;
+    let [server] = &args.servers[..] else { return start_several(args, client) };
+    if args.at_once.is_some() {
+        bail!("--at-once is for several servers");
+    }
+    let server = client.resolve("/admin/servers", "server", server)?;
     let target = args.target.resolve(client)?.context("where to? Give --to, --to-node or --to-cluster")?;
     let body = start_body(args, target);
     let transfer = client.api.post(&format!("/admin/servers/{server}/transfer"), &body)?;
@@ -154,23 +270,43 @@ pub(crate) fn start(args: &StartArgs, client: &Client) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+fn start_several(args: &StartArgs, client: &Client) -> Result<Exit> {
+    if args.allocation.is_some() {
+        bail!("--allocation is for one server: of several, each gets one that is free");
+    }
+    let start = evacuate::Start {
+        from: evacuate::Which::Servers(&args.servers),
+        target: &args.target,
+        options: &args.options,
+        at_once: args.at_once,
+        no_cordon: false,
+    };
+    evacuate::start(&start, args.wait, client)
+}
+
 fn start_body(args: &StartArgs, (field, target): (&str, String)) -> Value {
-    let name = |value: &dyn ValueEnumName| Value::from(value.name());
-    let options = [
-        ("allocation_id", args.allocation.clone().map(Value::from)),
-        ("mode", args.mode.map(|mode| name(&mode))),
-        ("max_freeze_s", args.max_freeze.map(Value::from)),
-        ("bandwidth_limit", args.bandwidth.map(Value::from)),
-        ("retain_source_for_s", args.retain.map(Value::from)),
-        ("start_after", args.start.map(|start| name(&start))),
-    ];
-    let mut body = json!({field: target});
-    for (option, value) in options {
-        if let Some(value) = value {
-            body[option] = value;
-        }
+    let mut body = args.options.body();
+    body[field] = target.into();
+    if let Some(allocation) = &args.allocation {
+        body["allocation_id"] = allocation.as_str().into();
     }
     body
+}
+
+impl OptionArgs {
+    /// Only what was given.
+    pub(crate) fn body(&self) -> Value {
+        let name = |value: &dyn ValueEnumName| Value::from(value.name());
+        let options = [
+            ("mode", self.mode.map(|mode| name(&mode))),
+            ("max_freeze_s", self.max_freeze.map(Value::from)),
+            ("bandwidth_limit", self.bandwidth.map(Value::from)),
+            ("retain_source_for_s", self.retain.map(Value::from)),
+            ("start_after", self.start.map(|start| name(&start))),
+        ];
+        let given = options.into_iter().filter_map(|(option, value)| Some((option.to_owned(), value?)));
+        Value::Object(given.collect())
+    }
 }
 
 /// The API's word for a value of the command line.
@@ -279,17 +415,14 @@ mod tests {
 
     #[test]
     fn only_options_that_were_given_are_sent() {
-        let args = StartArgs {
-            server: "s".into(),
-            target: TargetArgs::default(),
-            allocation: None,
+        let options = OptionArgs {
             mode: Some(ModeName::Cold),
-            max_freeze: None,
             bandwidth: Some(5),
-            retain: None,
             start: Some(StartName::AsBefore),
-            wait: false,
+            ..OptionArgs::default()
         };
+        let (servers, target) = (vec!["s".into()], TargetArgs::default());
+        let args = StartArgs { servers, target, allocation: None, options, at_once: None, wait: false };
         let body = start_body(&args, ("target_cluster_id", "id".into()));
         assert_eq!(
             body,

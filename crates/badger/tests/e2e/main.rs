@@ -11,6 +11,7 @@ mod cancel;
 mod crash;
 mod demo;
 mod docker;
+mod evacuation;
 mod full_disk;
 mod harness;
 mod kubernetes;
