@@ -12,7 +12,9 @@ use model::{Limits, NodeId, Options};
 use tokio::time::{Instant, timeout_at};
 
 use super::decide::order;
+use crate::access::Vault;
 use crate::agent::Agents;
+use crate::databases::preflight as databases;
 use crate::db::nodes::{self, Node};
 use crate::db::servers::Server;
 use crate::db::{Conn, Db, DbError, allocations, on_demand};
@@ -130,17 +132,20 @@ fn sort(wishes: &mut [Wish]) {
 pub(crate) async fn look(
     db: &Db,
     agents: &dyn Agents,
+    secrets: &Vault,
     wishes: Vec<Wish>,
     options: &Options,
 ) -> Result<(Vec<Planned>, Vec<Target>), MigrateError> {
     let deadline = Instant::now() + LOOKING;
     let find = async |mut wish: Wish| {
+        let databases = databases::load(&mut *db.acquire().await?, secrets, wish.server.id).await?;
         let question = Question {
             server_id: wish.server.id,
             target: Some(wish.target),
             allocation_id: None,
             mode: options.mode,
             bandwidth_limit: options.bandwidth_limit,
+            databases,
         };
         let finding = match timeout_at(deadline, preflight(db, agents, &question)).await {
             Ok(found) => found?.into_iter().next(),

@@ -158,7 +158,7 @@ pub(super) async fn start(
     }
     let wishes = wishes(&app, &asked).await?;
     if asked.dry_run {
-        let (planned, targets) = plan::look(&app.db, &*app.agents, wishes, &asked.options).await?;
+        let (planned, targets) = plan::look(&app.db, &*app.agents, &app.access.secrets, wishes, &asked.options).await?;
         return Answer::ok(&PlanView::new(planned, targets, asked.concurrency));
     }
     let work = async {
