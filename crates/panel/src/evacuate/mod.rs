@@ -28,7 +28,7 @@ use crate::api::chain;
 use crate::db::evacuations::{self, Evacuation, Item, ItemState, Problem, State};
 use crate::db::{Conn, Db, DbError, audit, servers, to_word};
 use crate::events::{EvacuationNews, Hub, News};
-use crate::migrate::{MigrateError, Migrations, StartRequest};
+use crate::migrate::{Addresses, MigrateError, Migrations, StartRequest};
 use decide::{Act, Refused, after, decide};
 
 /// How often the rows are looked at without a reason.
@@ -158,6 +158,7 @@ impl Evacuations {
             server_id: item.server_id,
             target_node_id: item.target_node_id,
             allocation_id: None,
+            addresses: Addresses::default(),
             options: evacuation.options.clone(),
             requested_by: evacuation.requested_by.clone(),
         };

@@ -20,7 +20,7 @@ use crate::db::servers::Server;
 use crate::db::{Conn, Db, DbError, allocations, on_demand};
 use crate::migrate::admission::{Free, Shortage, list, shortages};
 use crate::migrate::preflight::{Finding, Question, preflight};
-use crate::migrate::{MigrateError, free};
+use crate::migrate::{Addresses, MigrateError, free};
 
 /// For all servers of a plan together.
 const LOOKING: Duration = Duration::from_secs(90);
@@ -91,11 +91,8 @@ impl Taken {
             disk_mb: left(room.limits.disk_mb, self.limits.disk_mb),
             cpu_percent: left(room.limits.cpu_percent, self.limits.cpu_percent),
         };
-        let mut short = shortages(need.limits, free, true);
-        if let Some(available) = left(room.allocations, self.allocations).filter(|left| *left < need.allocations) {
-            short.push(Shortage { resource: "allocations", needed: need.allocations, available });
-        }
-        short
+        let addresses = left(room.allocations, self.allocations).unwrap_or(u64::MAX);
+        shortages(need.limits, free, (need.allocations, addresses))
     }
 
     fn add(&mut self, need: Taken) {
@@ -143,6 +140,7 @@ pub(crate) async fn look(
             server_id: wish.server.id,
             target: Some(wish.target),
             allocation_id: None,
+            addresses: Addresses::default(),
             mode: options.mode,
             bandwidth_limit: options.bandwidth_limit,
             databases,
