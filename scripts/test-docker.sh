@@ -15,7 +15,8 @@ main() {
   trap 'end_unless_kept engines_down' EXIT
   engines_up
   # What goes between an engine and a cluster is named after both, and needs both.
-  cargo test --locked --no-fail-fast --workspace --lib --test e2e -- --ignored docker --skip kubernetes
+  # They wait for a game most of the time, and each has a house of its own.
+  cargo test --locked --no-fail-fast --workspace --lib --test e2e -- --ignored docker --skip kubernetes --test-threads 4
 }
 
 main "$@"

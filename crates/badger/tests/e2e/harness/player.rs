@@ -11,7 +11,8 @@ use data_encoding::{BASE64_NOPAD, HEXLOWER};
 
 use super::wait::eventually;
 
-const BETWEEN_RECORDS: Duration = Duration::from_millis(5);
+/// Every record is kept: at a faster pace the world would be many times as large by the end of a test, and each move as slow.
+const BETWEEN_RECORDS: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(3);
 const TO_CONNECT: Duration = Duration::from_millis(500);
 

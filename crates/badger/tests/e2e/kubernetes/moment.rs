@@ -19,7 +19,7 @@ use super::fleet::SLOW;
 use super::{Fleet, Place};
 use crate::harness::events::{Event, follow, read_all};
 
-/// Slow enough that the copying of a world of 4 MiB lasts some seconds.
+/// Slow enough that the copying of a world of 4 MiB lasts some seconds; for what happens in a copy.
 const BANDWIDTH: u64 = 2 << 20;
 /// The steps in which an agent has something to do, in their order.
 pub(super) const STEPS: [&str; 10] = [
@@ -95,7 +95,8 @@ impl Fleet {
     fn try_strike(&self, step: &str, options: &Value, fault: impl Fn(&Moment<'_>)) -> (bool, Value) {
         self.clusters.iter().for_each(|cluster| cluster.wait_online(&self.api));
         let source = self.owner();
-        let mut all = json!({"bandwidth_limit": BANDWIDTH});
+        let copies = matches!(step, "precopy" | "final_copy");
+        let mut all = if copies { json!({"bandwidth_limit": BANDWIDTH}) } else { json!({}) };
         all.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
         let transfer = self.migrate(other(source), &all);
         let in_its_middle = step == "precopy" || (step == "final_copy" && all["mode"] == "cold");
