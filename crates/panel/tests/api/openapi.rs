@@ -106,6 +106,9 @@ fn every_route_is_in_the_document() {
             stack.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             continue;
         }
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         for route in text.split(".route(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')) {
             let route = route.split('"').next().unwrap();
