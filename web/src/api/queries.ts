@@ -17,7 +17,7 @@ export function useServers(page: number, filter: { name?: string; status?: strin
   return useQuery({
     queryKey: ['servers', 'admin', page, filter],
     queryFn: () => takePage(api.GET('/api/v1/admin/servers', { params: { query: {
-      page, sort: 'name', 'filter[name]': filter.name || undefined, 'filter[status]': filter.status || undefined,
+      page, sort: 'name', 'filter[search]': filter.name || undefined, 'filter[status]': filter.status || undefined,
       'filter[node_id]': filter.node || undefined, 'filter[cluster_id]': filter.cluster || undefined,
     } } })),
     placeholderData: keepPreviousData,

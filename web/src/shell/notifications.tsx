@@ -16,11 +16,11 @@ export function Bell() {
   const unread = rows.filter(({ read_at }) => read_at == null).length;
   return (
     <Popover position="bottom-end" width={340} withArrow trapFocus>
-      <Popover.Target>
-        <Indicator label={unread} size={16} disabled={unread === 0} color="red.9" offset={4}>
+      <Indicator label={unread} size={16} disabled={unread === 0} color="red.9" offset={4}>
+        <Popover.Target>
           <ActionIcon size="lg" aria-label={unread > 0 ? `Notifications, ${unread} unread` : 'Notifications'}><IconBell size={20} /></ActionIcon>
-        </Indicator>
-      </Popover.Target>
+        </Popover.Target>
+      </Indicator>
       <Popover.Dropdown aria-label="Notifications">
         <Group justify="space-between" mb="xs">
           <Text fw={600}>Notifications</Text>

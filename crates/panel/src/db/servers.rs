@@ -219,10 +219,27 @@ pub struct Filter {
     pub status: Option<ServerStatus>,
     /// Called exactly this.
     pub name: Option<String>,
+    /// With this in its name, in any case of ASCII letters.
+    pub search: Option<String>,
     /// Owned by them.
     pub owner_id: Option<UserId>,
     /// Owned by them, or they are let in.
     pub open_to: Option<UserId>,
+}
+
+/// The pattern for everything that has `text` in it. An empty one is no pattern.
+fn containing(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let mut pattern = String::from("%");
+    for letter in text.chars() {
+        if matches!(letter, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(letter);
+    }
+    pattern + "%"
 }
 
 /// One page. `column` is one of [`SORTS`].
@@ -236,21 +253,23 @@ pub async fn servers_page(
     const WHERE: &str = "WHERE ($1 = '' OR s.node_id = $1) AND ($2 = '' OR s.egg_id = $2)
         AND ($3 = '' OR s.status = $3) AND ($4 = '' OR s.name = $4) AND ($5 = '' OR s.owner_id = $5)
         AND ($6 = '' OR s.owner_id = $6
-             OR EXISTS (SELECT 1 FROM subusers x WHERE x.server_id = s.id AND x.user_id = $6))";
+             OR EXISTS (SELECT 1 FROM subusers x WHERE x.server_id = s.id AND x.user_id = $6))
+        AND ($7 = '' OR LOWER(s.name) LIKE LOWER($7) ESCAPE '!')";
     let user = |id: Option<UserId>| id.map_or_else(String::new, |id| id.to_string());
     let (owner, open_to) = (user(filter.owner_id), user(filter.open_to));
     let node = filter.node_id.map_or_else(String::new, |id| id.to_string());
     let egg = filter.egg_id.map_or_else(String::new, |id| id.to_string());
     let status = filter.status.map_or(Ok(String::new()), |status| to_word("servers.status", &status))?;
     let name = filter.name.clone().unwrap_or_default();
+    let search = filter.search.as_deref().map(containing).unwrap_or_default();
     let direction = direction(descending);
-    let sql = format!("{SELECT} {WHERE} ORDER BY s.{column} {direction}, s.id LIMIT $7 OFFSET $8");
+    let sql = format!("{SELECT} {WHERE} ORDER BY s.{column} {direction}, s.id LIMIT $8 OFFSET $9");
     let select = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(node.clone()).bind(egg.clone());
     let select = select.bind(status.clone()).bind(name.clone()).bind(owner.clone()).bind(open_to.clone());
-    let select = select.bind(paging.limit()).bind(paging.offset());
+    let select = select.bind(search.clone()).bind(paging.limit()).bind(paging.offset());
     let rows = select.fetch_all(&mut *conn).await?;
     let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM servers s {WHERE}")));
-    let count = count.bind(node).bind(egg).bind(status).bind(name).bind(owner).bind(open_to);
+    let count = count.bind(node).bind(egg).bind(status).bind(name).bind(owner).bind(open_to).bind(search);
     let total: i64 = count.fetch_one(&mut *conn).await?;
     let mut items = rows.into_iter().map(Server::try_from).collect::<Result<Vec<_>, _>>()?;
     others_fill(conn, &mut items).await?;

@@ -229,6 +229,8 @@ async fn servers_are_filtered_and_sorted() {
     assert_eq!(names("sort=name").await, "abc");
     assert_eq!(names("sort=-memory_limit").await, "acb");
     assert_eq!(names("filter[name]=a").await, "a");
+    assert_eq!(names("filter[search]=A").await, "a");
+    assert_eq!(names("filter[search]=%25").await, "");
     assert_eq!(names(&format!("filter[node_id]={node}&filter[status]=offline&filter[egg_id]={egg}")).await, "bac");
     assert_eq!(names("filter[status]=running").await, "");
     panel.get("/api/v1/admin/servers?filter[status]=dancing").await.invalid(&["filter[status]"]);

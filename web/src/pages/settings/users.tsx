@@ -57,7 +57,7 @@ export default function Users() {
     <>
       <PageHeader title="Users" actions={add} />
       <Card>
-        <TextInput label="Name" placeholder="Part of a name" mb="md" maw={320} leftSection={<IconSearch size={16} />} value={typed} onChange={(event) => { setTyped(event.currentTarget.value); search(event.currentTarget.value); }} />
+        <TextInput label="User name" placeholder="The whole name" mb="md" maw={320} leftSection={<IconSearch size={16} />} value={typed} onChange={(event) => { setTyped(event.currentTarget.value); search(event.currentTarget.value); }} />
         <DataTable label="Users" query={query} columns={columns} id={(row) => row.id} onPage={setPage} empty={{ icon: <IconUsers size={40} stroke={1.3} />, title: 'No such user', what: 'Nobody fits what you are looking for.' }} />
       </Card>
       <Modal opened={open} onClose={close} title={title}>

@@ -94,6 +94,17 @@ function Targets({ server, targets, chosen, choose }: { server: Server; targets:
   );
 }
 
+/** Another address, or a variable that follows a port. */
+function Moved({ name, before, after }: { name?: string; before: string | null; after: string | null }) {
+  return (
+    <>
+      <span className="bp-mono">{name && `${name}=`}{before ?? '–'}</span>
+      <IconArrowRight size={16} aria-label="becomes" />
+      <span className="bp-mono bp-end">{name && `${name}=`}{after ?? '–'}</span>
+    </>
+  );
+}
+
 function Preview({ server, target }: { server: Server; target: Preflight }) {
   const nameOf = usePlaceNames();
   return (
@@ -101,6 +112,8 @@ function Preview({ server, target }: { server: Server; target: Preflight }) {
       <div><Text size="xs" c="dimmed">Now, on {nameOf(server)}</Text><span className="bp-mono">{addressOf(server) ?? '–'}</span></div>
       <IconArrowRight size={20} aria-label="becomes" />
       <div><Text size="xs" c="dimmed">Then, on {target.name}</Text><strong className="bp-mono">{address(target.allocation) ?? 'chosen by the cluster'}</strong></div>
+      {target.allocations.filter(({ is_primary }) => !is_primary).map((moved) => <Moved key={`${address(moved.old) ?? ''}-${address(moved.new) ?? ''}`} before={address(moved.old)} after={address(moved.new)} />)}
+      {target.variables.map((moved) => <Moved key={moved.name} name={moved.name} before={moved.old} after={moved.new} />)}
     </div>
   );
 }

@@ -46,17 +46,19 @@ pub(super) fn routes() -> Router<App> {
     ("filter[egg_id]" = Option<uuid::Uuid>, Query, description = "Made from this egg"),
     ("filter[status]" = Option<String>, Query, description = "With this status"),
     ("filter[name]" = Option<String>, Query, description = "With exactly this name"),
+    ("filter[search]" = Option<String>, Query, description = "With this in its name, in any case of ASCII letters"),
     ("filter[owner_id]" = Option<uuid::Uuid>, Query, description = "Owned by this user"),
 ), responses((status = 200, description = "One page", body = Many<ServerView>)))]
 async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<Answer, ApiError> {
     admin.may("admin.servers.list")?;
-    query.only_filters(&["node_id", "cluster_id", "egg_id", "status", "name", "owner_id"])?;
+    query.only_filters(&["node_id", "cluster_id", "egg_id", "status", "name", "search", "owner_id"])?;
     let sort = query.sort(servers::SORTS, "created_at")?;
     let filter = Filter {
         node_id: query.filter_place()?,
         egg_id: query.filter("egg_id")?,
         status: query.filter_word("status")?,
         name: query.filter("name")?,
+        search: query.filter("search")?,
         owner_id: query.filter("owner_id")?,
         open_to: None,
     };
