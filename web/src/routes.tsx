@@ -18,6 +18,8 @@ const Clusters = lazy(() => import('./pages/clusters/list'));
 const Cluster = lazy(() => import('./pages/clusters/cluster'));
 const Transfers = lazy(() => import('./pages/transfers/list'));
 const Transfer = lazy(() => import('./pages/transfers/transfer'));
+const Evacuations = lazy(() => import('./pages/evacuations/list'));
+const Evacuation = lazy(() => import('./pages/evacuations/evacuation'));
 const Eggs = lazy(() => import('./pages/eggs/list'));
 const Egg = lazy(() => import('./pages/eggs/egg'));
 const Flags = lazy(() => import('./pages/settings/flags'));
@@ -69,6 +71,8 @@ export const router = createBrowserRouter([
                   { path: 'servers/new', element: <NewServer /> },
                   { path: 'servers/:id/:tab?', element: <Server scope="admin" /> },
                   { path: 'transfers', element: <Transfers /> },
+                  { path: 'evacuations', element: <Evacuations /> },
+                  { path: 'evacuations/:id', element: <Evacuation /> },
                   { path: 'transfers/:id', element: <Transfer /> },
                 ],
               },

@@ -58,24 +58,24 @@ interface WorkerFixtures {
 
 export const test = base.extend<Fixtures, WorkerFixtures>({
   somebody: [
-    async ({ browser }, use) => {
+    async ({ browser }, give) => {
       const context = await browser.newContext({ baseURL: base_url(), viewport: { width: 1280, height: 900 }, locale: 'en-GB', timezoneId: 'UTC' });
       const answer = await context.request.post('/api/v1/auth/login', { data: { username: 'admin', password: house().password } });
       expect(answer.status()).toBe(200);
-      await use(context);
+      await give(context);
       await context.close();
     },
     { scope: 'worker' },
   ],
   // A page of the admin's browser. Whatever a page complains about fails its test: a policy that is violated above all.
-  page: async ({ somebody }, use) => {
+  page: async ({ somebody }, give) => {
     const page = await somebody.newPage();
     const complaints: string[] = [];
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('console', (message) => {
       if (message.type() === 'error' && !/status of (401|403|404|409|422|503)/.test(message.text())) complaints.push(message.text());
     });
-    await use(page);
+    await give(page);
     await page.close();
     expect(complaints).toEqual([]);
   },

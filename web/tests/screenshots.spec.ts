@@ -25,7 +25,7 @@ test('pictures for the user guide', async ({ page }) => {
   // Slow enough for a picture of it.
   const begun = await api('POST', `/admin/servers/${server_id}/transfer`, { target_node_id: target, bandwidth_limit: 12_000_000 });
   await page.reload();
-  await until('it is half way', async () => Number(((await api('GET', `/admin/transfers/${begun.data.id}`)).data['progress'] as { bytes_sent: number }).bytes_sent) > 40_000_000);
+  await until('it is half way', async () => ((await api('GET', `/admin/transfers/${begun.data.id}`)).data['progress'] as { bytes_sent: number }).bytes_sent > 40_000_000);
   await page.evaluate(() => window.scrollTo(0, 0));
   await shoot('transfer-live');
   await expect(page.getByRole('region', { name: 'Receipt' })).toBeVisible({ timeout: 120_000 });

@@ -1,7 +1,7 @@
 // Where one can go, and what one must be allowed to for it.
 import {
   IconApi, IconArrowsExchange, IconBuildingWarehouse, IconCloud, IconDatabase, IconEgg, IconFlag, IconHistory, IconKey, IconSpeakerphone,
-  IconServer, IconServer2, IconShieldLock, IconUsers, IconWebhook,
+  IconRoute, IconServer, IconServer2, IconShieldLock, IconUsers, IconWebhook,
 } from '@tabler/icons-react';
 import type { ComponentType } from 'react';
 import { may } from '../api/session';
@@ -22,6 +22,7 @@ export const PLACES: { group: string; places: Place[] }[] = [
       { label: 'Nodes', to: '/admin/nodes', icon: IconBuildingWarehouse, permission: 'admin.nodes.list' },
       { label: 'Clusters', to: '/admin/clusters', icon: IconCloud, permission: 'admin.clusters.list' },
       { label: 'Transfers', to: '/admin/transfers', icon: IconArrowsExchange, permission: 'admin.servers.list' },
+      { label: 'Evacuations', to: '/admin/evacuations', icon: IconRoute, permission: 'admin.servers.list' },
       { label: 'Eggs', to: '/admin/eggs', icon: IconEgg, permission: 'admin.eggs.list' },
     ],
   },

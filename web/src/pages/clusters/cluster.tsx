@@ -1,6 +1,7 @@
 // One cluster: its capacity, what its orchestrator has found, its servers, and its end.
 import { Button, Grid, Modal } from '@mantine/core';
-import { IconKey } from '@tabler/icons-react';
+import { IconArrowsExchange, IconKey } from '@tabler/icons-react';
+import { useDisclosure } from '@mantine/hooks';
 import { useState } from 'react';
 import { useNavigate, useParams } from 'react-router';
 import { api, done, take } from '../../api/client';
@@ -9,6 +10,7 @@ import { may, useMe } from '../../api/session';
 import { ask, useAct } from '../../components/act';
 import { Ago, Facts, Loaded, PageHeader, Section } from '../../components/bits';
 import { Status } from '../../components/status';
+import { Evacuate } from '../evacuations/dialog';
 import { ServersOn } from '../nodes/servers-on';
 import { Join } from './list';
 import { Usage } from './usage';
@@ -48,6 +50,7 @@ function Actions({ cluster }: { cluster: Cluster }) {
   const { permissions } = useMe();
   const navigate = useNavigate();
   const [made, setMade] = useState<Cluster | null>(null);
+  const [leaving, { open: leave, close: stay }] = useDisclosure(false);
   const path = { params: { path: { id: cluster.id } } };
   const stale = [['clusters']];
   const cordon = useAct({ run: (cordoned: boolean) => take(api.PATCH('/api/v1/admin/clusters/{id}', { ...path, body: { cordoned } })), said: (_, cordoned) => (cordoned ? 'It takes no new servers.' : 'It takes servers again.'), stale });
@@ -56,6 +59,7 @@ function Actions({ cluster }: { cluster: Cluster }) {
   const really = () => ask({ title: `Delete ${cluster.name}?`, what: 'The panel forgets the cluster; its orchestrator cannot come back with what it has. It must have no servers.', button: 'Delete the cluster', then: () => remove.mutate() });
   return (
     <>
+      {may(permissions, 'admin.nodes.evacuate') && <Button leftSection={<IconArrowsExchange size={16} />} onClick={leave}>Evacuate…</Button>}
       {may(permissions, 'admin.clusters.update') && (
         <>
           <Button variant="default" onClick={() => cordon.mutate(!cluster.cordoned)} loading={cordon.isPending}>{cluster.cordoned ? 'Uncordon' : 'Cordon'}</Button>
@@ -63,6 +67,7 @@ function Actions({ cluster }: { cluster: Cluster }) {
         </>
       )}
       {may(permissions, 'admin.clusters.delete') && <Button variant="default" onClick={really} loading={remove.isPending}>Delete…</Button>}
+      <Modal opened={leaving} onClose={stay} title={`Evacuate ${cluster.name}`} size="lg">{leaving && <Evacuate leaving={{ cluster_id: cluster.id }} close={stay} />}</Modal>
       <Modal opened={made !== null} onClose={() => setMade(null)} title={`Join ${cluster.name}`} size="lg">{made && <Join cluster={made} close={() => setMade(null)} />}</Modal>
     </>
   );

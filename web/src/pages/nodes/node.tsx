@@ -1,7 +1,7 @@
 // One node: its capacity, its servers, its addresses, and its end.
 import { Button, Grid, Group, Modal, Stack, TagsInput, Text, TextInput } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
-import { IconKey, IconPlus, IconServer2 } from '@tabler/icons-react';
+import { IconArrowsExchange, IconKey, IconPlus, IconServer2 } from '@tabler/icons-react';
 import { useState } from 'react';
 import { useNavigate, useParams } from 'react-router';
 import { api, done, take, type Schemas } from '../../api/client';
@@ -13,6 +13,7 @@ import { Ago, Facts, Loaded, Note, PageHeader, Section } from '../../components/
 import { Status } from '../../components/status';
 import { DataTable, type Column } from '../../components/table';
 import { address, count } from '../../lib/format';
+import { Evacuate } from '../evacuations/dialog';
 import { useServerNames } from '../transfers/names';
 import { NodeCapacity } from './capacity';
 import { Enrol } from './enrol';
@@ -57,13 +58,21 @@ function Actions({ node }: { node: Node }) {
   const navigate = useNavigate();
   const [made, setMade] = useState<Node | null>(null);
   const path = { params: { path: { id: node.id } } };
+  const [leaving, { open: leave, close: stay }] = useDisclosure(false);
+  const cordon = useAct({
+    run: () => (node.cordoned ? done(api.POST('/api/v1/admin/nodes/{id}/uncordon', { ...path, body: {} })) : done(api.POST('/api/v1/admin/nodes/{id}/cordon', { ...path, body: {} }))),
+    said: node.cordoned ? 'It takes servers again.' : 'It takes no new servers.', stale: [['nodes']],
+  });
   const token = useAct({ run: () => take(api.POST('/api/v1/admin/nodes/{id}/enrolment-token', path)), then: setMade });
   const remove = useAct({ run: () => done(api.DELETE('/api/v1/admin/nodes/{id}', path)), said: `${node.name} is deleted.`, stale: [['nodes']], then: () => void navigate('/admin/nodes') });
   const really = () => ask({ title: `Delete ${node.name}?`, what: 'The panel forgets the node and its addresses; its daemon cannot come back with what it has. It must have no servers.', button: 'Delete the node', then: () => remove.mutate() });
   return (
     <>
+      {may(permissions, 'admin.nodes.evacuate') && <Button leftSection={<IconArrowsExchange size={16} />} onClick={leave}>Evacuate…</Button>}
+      {may(permissions, 'admin.nodes.update') && <Button variant="default" onClick={() => cordon.mutate()} loading={cordon.isPending}>{node.cordoned ? 'Uncordon' : 'Cordon'}</Button>}
       {may(permissions, 'admin.nodes.update') && <Button variant="default" leftSection={<IconKey size={16} />} onClick={() => token.mutate()} loading={token.isPending}>New command</Button>}
       {may(permissions, 'admin.nodes.delete') && <Button variant="default" onClick={really} loading={remove.isPending}>Delete…</Button>}
+      <Modal opened={leaving} onClose={stay} title={`Evacuate ${node.name}`} size="lg">{leaving && <Evacuate leaving={{ node_id: node.id }} close={stay} />}</Modal>
       <Modal opened={made !== null} onClose={() => setMade(null)} title={`Enrol ${node.name}`} size="lg">{made && <Enrol node={made} close={() => setMade(null)} />}</Modal>
     </>
   );

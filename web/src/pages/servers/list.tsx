@@ -1,7 +1,7 @@
 // Admin > Servers: all servers, found by name, state or place.
-import { Button, Card, Group, Select, TextInput } from '@mantine/core';
-import { useDebouncedCallback } from '@mantine/hooks';
-import { IconPlus, IconSearch, IconServer2 } from '@tabler/icons-react';
+import { Button, Card, Group, Modal, Paper, Select, Text, TextInput } from '@mantine/core';
+import { useDebouncedCallback, useDisclosure } from '@mantine/hooks';
+import { IconArrowsExchange, IconPlus, IconSearch, IconServer2 } from '@tabler/icons-react';
 import { useState } from 'react';
 import { Link } from 'react-router';
 import { useNodes, useClusters, usePlaceNames, useServers, type Server } from '../../api/queries';
@@ -9,7 +9,8 @@ import { may, useMe } from '../../api/session';
 import { PageHeader } from '../../components/bits';
 import { DataTable, type Column } from '../../components/table';
 import { useAddressState, usePage } from '../../lib/address';
-import { address, mebibytes } from '../../lib/format';
+import { address, count, mebibytes } from '../../lib/format';
+import { Evacuate } from '../evacuations/dialog';
 import { ServerStatus } from './status';
 
 const STATUSES = ['running', 'offline', 'starting', 'stopping', 'installing', 'install_failed', 'crashed', 'suspended', 'restoring_backup'];
@@ -23,6 +24,8 @@ export default function Servers() {
   const [typed, setTyped] = useState(name);
   const search = useDebouncedCallback(setName, 250);
   const [kind, placeId] = place.split(':');
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [moving, { open: move, close: stay }] = useDisclosure(false);
   const query = useServers(page, { name, status, node: kind === 'node' ? placeId : undefined, cluster: kind === 'cluster' ? placeId : undefined });
   const nodes = useNodes().data ?? [];
   const clusters = useClusters().data ?? [];
@@ -48,8 +51,18 @@ export default function Servers() {
             data={[...nodes.map(({ id, name: label }) => ({ value: `node:${id}`, label })), ...clusters.map(({ id, name: label }) => ({ value: `cluster:${id}`, label: `${label} (cluster)` }))]} />
         </Group>
         <DataTable label="Servers" query={query} columns={columns} id={(row) => row.id} onPage={setPage}
+          selection={may(permissions, 'admin.servers.transfer') ? { chosen, change: setChosen, name: (id) => query.data?.rows.find((row) => row.id === id)?.name ?? id } : undefined}
           empty={filtered ? { title: 'No such server', what: 'No server fits what you are looking for.' } : { icon: <IconServer2 size={40} stroke={1.3} />, title: 'No servers yet', what: 'A server is a game that runs on a node or a cluster. Add a node and an egg first, then the server.', action: create }} />
       </Card>
+      {chosen.size > 0 && (
+        <Paper withBorder shadow="md" p="sm" mt="md" className="bp-bulk" role="region" aria-label="Selected servers">
+          <Group justify="space-between">
+            <Text size="sm" fw={600}>{count(chosen.size, 'server')} selected</Text>
+            <Group gap="xs"><Button size="xs" variant="default" onClick={() => setChosen(new Set())}>Select none</Button><Button size="xs" leftSection={<IconArrowsExchange size={16} />} onClick={move}>Move them…</Button></Group>
+          </Group>
+        </Paper>
+      )}
+      <Modal opened={moving} onClose={stay} title={`Move ${count(chosen.size, 'server')}`} size="lg">{moving && <Evacuate leaving={{ server_ids: [...chosen] }} close={stay} />}</Modal>
     </>
   );
 }

@@ -94,12 +94,11 @@ function TaskRow({ number, task, change, remove }: { number: number; task: Task;
   return (
     <Group gap="xs" align="flex-end" role="group" aria-label={`Task ${number}`}>
       <NumberInput label="Wait" suffix=" s" min={0} w={100} value={wait} onChange={(value) => change({ ...task, time_offset_s: typeof value === 'number' ? value : 0 })} />
-      {(task.action === 'command' || task.action === 'power') && (
-        <Select label="Do" w={130} allowDeselect={false} data={[{ value: 'command', label: 'Say a line' }, { value: 'power', label: 'Power' }]} value={task.action}
-          onChange={(action) => change(action === 'power' ? { action, signal: 'restart', time_offset_s: wait } : { action: 'command', command: '', time_offset_s: wait })} />
-      )}
-      {task.action === 'command' && <TextInput label="Line" style={{ flex: 1, minWidth: 160 }} value={task.command} onChange={(event) => change({ ...task, command: event.currentTarget.value })} />}
-      {task.action === 'power' && <Select label="Signal" style={{ flex: 1 }} allowDeselect={false} data={[...SIGNALS]} value={task.signal} onChange={(signal) => signal && change({ ...task, signal })} />}
+      <Select label="Do" w={130} allowDeselect={false} data={[{ value: 'command', label: 'Say a line' }, { value: 'power', label: 'Power' }]} value={task.action}
+        onChange={(action) => change(action === 'power' ? { action, signal: 'restart', time_offset_s: wait } : { action: 'command', command: '', time_offset_s: wait })} />
+      {task.action === 'command'
+        ? <TextInput label="Line" style={{ flex: 1, minWidth: 160 }} value={task.command} onChange={(event) => change({ ...task, command: event.currentTarget.value })} />
+        : <Select label="Signal" style={{ flex: 1 }} allowDeselect={false} data={[...SIGNALS]} value={task.signal} onChange={(signal) => signal && change({ ...task, signal })} />}
       <ActionIcon size="lg" onClick={remove} aria-label={`Remove task ${number}`}><IconTrash size={18} /></ActionIcon>
     </Group>
   );

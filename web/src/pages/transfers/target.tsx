@@ -32,7 +32,7 @@ export function TargetCard({ server, target, checked, choose }: { server: Server
 function estimate(target: Preflight): string {
   const parts = [
     target.estimated_duration_s != null ? `about ${seconds(target.estimated_duration_s)} in all` : null,
-    target.estimated_freeze_s != null ? `${seconds(target.estimated_freeze_s)} of freeze` : null,
+    target.estimated_freeze_s == null ? null : target.estimated_freeze_s > 0 ? `${seconds(target.estimated_freeze_s)} of freeze` : 'no freeze',
     target.path != null ? `${target.path} path${target.bandwidth != null ? ` at ${rate(target.bandwidth)}` : ''}` : null,
   ].filter((part) => part !== null);
   return parts.length > 0 ? parts.join(', ') : 'No estimate yet: nothing was copied between the two before.';
