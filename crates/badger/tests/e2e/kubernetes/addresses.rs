@@ -48,6 +48,9 @@ fn kubernetes_every_address_of_a_server_is_open_at_once_and_moves_along() {
     fleet.player().plays_on_within(SLOW);
     fleet.player().assert_all_there(&fleet.address());
 
+    // A game that runs may listen there.
+    fleet.power("stop");
+    fleet.wait_status("offline");
     let last = of_server(&fleet).pop().unwrap();
     fleet.api.delete(&format!("{path}/{}", last["id"].as_str().unwrap())).expect(204);
     assert_served(&fleet, 0, 2);
