@@ -17,6 +17,7 @@ pub mod app;
 pub mod config;
 pub mod databases;
 pub mod db;
+pub mod dns;
 pub mod egg;
 pub mod evacuate;
 pub mod events;

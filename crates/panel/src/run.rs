@@ -30,7 +30,7 @@ use crate::permit::PermitSigner;
 use crate::relay::Relays;
 use crate::serve::serve;
 use crate::webhook::OutboundConfig;
-use crate::{Config, api, databases, install, presence, schedule, webhook};
+use crate::{Config, api, databases, dns, install, presence, schedule, webhook};
 
 /// How long work in the background has to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -114,6 +114,7 @@ async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared
     schedule::begin(&app).await?;
     webhook::begin(&app);
     databases::begin(&app).await?;
+    dns::begin(&app);
     presence::begin(&app);
     app.tasks.spawn(Arc::clone(&app.evacuations).run(shutdown.clone()));
     tracing::info!(%address, data = %config.data_dir.display(), database = %location, "panel is up");

@@ -17,6 +17,8 @@ pub struct Wake {
     pub(crate) webhooks: Notify,
     /// A database is to be dropped.
     pub(crate) databases: Notify,
+    /// A name is to lead elsewhere.
+    pub(crate) names: Notify,
     /// Room for runs of schedules.
     pub(crate) schedule_room: Arc<Semaphore>,
 }
@@ -24,6 +26,12 @@ pub struct Wake {
 impl Default for Wake {
     fn default() -> Self {
         let schedule_room = Arc::new(Semaphore::new(schedule::AT_ONCE));
-        Self { schedules: Notify::new(), webhooks: Notify::new(), databases: Notify::new(), schedule_room }
+        Self {
+            schedules: Notify::new(),
+            webhooks: Notify::new(),
+            databases: Notify::new(),
+            names: Notify::new(),
+            schedule_room,
+        }
     }
 }

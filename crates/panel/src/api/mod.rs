@@ -15,6 +15,8 @@ mod clusters;
 mod console;
 mod database_hosts;
 mod databases;
+mod dns_names;
+mod dns_zones;
 mod eggs;
 mod error;
 mod evacuations;
@@ -93,6 +95,8 @@ pub fn router(app: App) -> Router {
         .merge(webhooks::routes())
         .merge(database_hosts::routes())
         .merge(databases::routes())
+        .merge(dns_zones::routes())
+        .merge(dns_names::routes())
         .merge(notifications::routes())
         .merge(openapi::routes());
     Router::new()

@@ -15,7 +15,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
-    allocations, announcements, audit_log, clusters, console, database_hosts, databases, eggs, evacuations, events,
+    allocations, announcements, audit_log, clusters, console, database_hosts, databases, dns_names, dns_zones, eggs, evacuations, events,
     flags, health, keys, metrics, nodes, notifications, power, roles, room, schedules, server_allocations, servers,
     session, startup, subusers, transfers, users, webhooks,
 };
@@ -93,6 +93,8 @@ fn document_value() -> utoipa::openapi::OpenApi {
         webhooks::Doc::openapi(),
         database_hosts::Doc::openapi(),
         databases::Doc::openapi(),
+        dns_zones::Doc::openapi(),
+        dns_names::Doc::openapi(),
         notifications::Doc::openapi(),
         health::Doc::openapi(),
     ] {

@@ -35,6 +35,8 @@ pub mod announcements;
 pub mod audit;
 pub mod database_hosts;
 pub mod databases;
+pub mod dns_names;
+pub mod dns_zones;
 pub mod eggs;
 pub mod enrolment;
 mod error;

@@ -12,8 +12,8 @@ use sqlx::AssertSqlSafe;
 
 use super::nodes::NodeKind;
 use super::{
-    Conn, DbError, Page, Paging, allocations, databases, direction, exactly_one, from_i64, from_json, from_ms,
-    from_word, parse, to_i64, to_json, to_ms, to_word,
+    Conn, DbError, Page, Paging, allocations, databases, direction, dns_names, exactly_one, from_i64, from_json,
+    from_ms, from_word, parse, to_i64, to_json, to_ms, to_word,
 };
 
 /// One server.
@@ -411,6 +411,7 @@ pub async fn servers_differing<'a>(
 pub async fn server_delete(tx: &mut Conn, id: ServerId, holder: &str) -> Result<(), DbError> {
     allocations::allocations_free(tx, id).await?;
     databases::databases_owe(tx, id).await?;
+    dns_names::names_remove(tx, id).await?;
     let delete = sqlx::query("DELETE FROM servers WHERE id = $1 AND locked_by = $2");
     exactly_one(&delete.bind(id.to_string()).bind(holder.to_owned()).execute(tx).await?)
 }

@@ -47,6 +47,8 @@ pub struct Question {
     pub bandwidth_limit: Option<u64>,
     /// What it has on database hosts.
     pub databases: Vec<databases::Access>,
+    /// What is known already, whatever the target.
+    pub known: Vec<Check>,
 }
 
 /// What is known about one target.
@@ -189,6 +191,7 @@ async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, si
     let Candidate { facts, spec, addresses, made, variables, earlier } = candidate;
     let mut checks: Vec<Check> = obstacles(&facts).iter().map(as_check).collect();
     checks.extend(size.check.clone());
+    checks.extend(question.known.clone());
     checks.extend(conversion(&facts));
     checks.extend(variables.iter().map(rewritten));
     let (bytes, files) = size.known.unwrap_or_default();
@@ -342,6 +345,7 @@ mod tests {
             mode,
             bandwidth_limit,
             databases: Vec::new(),
+            known: Vec::new(),
         }
     }
 

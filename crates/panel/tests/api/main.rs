@@ -12,6 +12,7 @@ mod cluster_addresses;
 mod clusters;
 mod console;
 mod databases;
+mod dns;
 mod eggs;
 mod evacuations;
 mod harness;

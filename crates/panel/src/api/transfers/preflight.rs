@@ -14,6 +14,7 @@ use crate::api::{Admin, Answer, ApiError, Body, Id};
 use crate::app::App;
 use crate::databases;
 use crate::db::nodes::NodeKind;
+use crate::dns;
 use crate::migrate::preflight::{Finding, Question, preflight};
 
 /// One target, and what speaks for and against it.
@@ -139,6 +140,7 @@ pub(super) async fn look(
         mode: options.mode,
         bandwidth_limit: options.bandwidth_limit,
         databases: databases::preflight::load(&mut *app.db.acquire().await?, &app.access.secrets, server_id).await?,
+        known: dns::preflight::checks(&app.db, &app.access.secrets, server_id, app.now()).await?,
     };
     let found = preflight(&app.db, &*app.agents, &question).await?;
     Answer::ok(&found.into_iter().map(PreflightView::from).collect::<Vec<_>>())
