@@ -15,9 +15,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
-    allocations, announcements, audit_log, clusters, console, database_hosts, databases, dns_names, dns_zones, eggs, evacuations, events,
-    flags, health, keys, metrics, nodes, notifications, power, roles, room, schedules, server_allocations, servers,
-    session, startup, subusers, transfers, users, webhooks,
+    allocations, announcements, audit_log, clusters, console, database_hosts, databases, dns_names, dns_zones, eggs,
+    evacuations, events, flags, health, keys, metrics, nodes, notifications, power, roles, room, schedules,
+    server_allocations, servers, session, startup, subusers, transfers, users, webhooks,
 };
 use crate::app::App;
 

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::chain;
 use crate::db::evacuations::{self, Evacuation, Item, ItemState, Problem, State};
-use crate::db::{Conn, Db, DbError, audit, servers, to_word};
+use crate::db::{Conn, Db, DbError, audit, outbox, servers, to_word};
 use crate::events::{EvacuationNews, Hub, News};
 use crate::migrate::{Addresses, MigrateError, Migrations, StartRequest};
 use decide::{Act, Refused, after, decide};
@@ -234,6 +234,8 @@ impl Evacuations {
         evacuations::evacuation_finish(&mut tx, evacuation.id, evacuation.state, state, now).await?;
         let details = json!({"state": state, "counts": counts(&mut tx, evacuation).await?});
         audit::audit(&mut tx, now, &evacuation.requested_by, "evacuation.end", evacuation.id, &details).await?;
+        let data = json!({"evacuation_id": evacuation.id, "about": details});
+        outbox::tell(&mut tx, now, "node.evacuation.completed", &data).await?;
         tx.commit().await.map_err(DbError::from)?;
         tracing::info!(evacuation = %evacuation.id, ?state, "evacuation ended");
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use model::agent_api::{Check, CheckLevel, Reply, Request};
-use model::{Limits, NodeId, Options};
+use model::{Limits, NodeId, Options, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
 use super::decide::order;
@@ -18,6 +18,7 @@ use crate::databases::preflight as databases;
 use crate::db::nodes::{self, Node};
 use crate::db::servers::Server;
 use crate::db::{Conn, Db, DbError, allocations, on_demand};
+use crate::dns::preflight as names;
 use crate::migrate::admission::{Free, Shortage, list, shortages};
 use crate::migrate::preflight::{Finding, Question, preflight};
 use crate::migrate::{Addresses, MigrateError, free};
@@ -132,6 +133,7 @@ pub(crate) async fn look(
     secrets: &Vault,
     wishes: Vec<Wish>,
     options: &Options,
+    now: Timestamp,
 ) -> Result<(Vec<Planned>, Vec<Target>), MigrateError> {
     let deadline = Instant::now() + LOOKING;
     let find = async |mut wish: Wish| {
@@ -144,6 +146,7 @@ pub(crate) async fn look(
             mode: options.mode,
             bandwidth_limit: options.bandwidth_limit,
             databases,
+            known: names::checks(db, secrets, wish.server.id, now).await?,
         };
         let finding = match timeout_at(deadline, preflight(db, agents, &question)).await {
             Ok(found) => found?.into_iter().next(),

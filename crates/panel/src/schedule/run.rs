@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Task;
 use super::decide::GRACE;
@@ -15,6 +15,8 @@ use crate::db::{Conn, DbError, schedules, servers};
 
 /// How often it is looked whether a server that is held has been let go.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// For an agent to come back.
+const AGENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Does the tasks of a run that has begun, in a task of its own. A shutdown cuts it; the next start goes on with it.
 pub(super) fn spawn(app: &App, run: Run, room: Option<OwnedSemaphorePermit>) {
@@ -69,6 +71,7 @@ async fn perform(app: &App, run: &Run) -> (RunState, Option<String>) {
 async fn one(app: &App, run: &Run, index: usize, task: &Task) -> Result<(), String> {
     let begun = async {
         until_free(app, run).await?;
+        until_online(app, run).await?;
         let mut conn = app.db.acquire().await?;
         schedule_runs::run_task_begin(&mut conn, run.id, index).await
     };
@@ -89,6 +92,19 @@ async fn until_free(app: &App, run: &Run) -> Result<(), DbError> {
             break;
         }
         sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// Waits a little for an agent that is away: when the panel has just started, all of them are on their way back. Who runs a
+/// schedule by hand hears at once.
+async fn until_online(app: &App, run: &Run) -> Result<(), DbError> {
+    if run.requested_by.is_some() {
+        return Ok(());
+    }
+    let node = servers::server_get(&mut *app.db.acquire().await?, run.server_id).await?.node_id;
+    if timeout(AGENT_PATIENCE, app.agents.wait_online(node)).await.is_err() {
+        tracing::debug!(run = %run.id, %node, "the agent stays away; the task says so");
     }
     Ok(())
 }

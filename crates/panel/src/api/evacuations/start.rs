@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::db::evacuations::{self, Evacuation, Item, ItemState, State as Stands};
 use crate::db::nodes::{self, Node, NodeKind};
 use crate::db::servers::{self, Filter, Server};
-use crate::db::{Conn, DbError, Paging, audit, flags};
+use crate::db::{Conn, DbError, Paging, audit, flags, outbox};
 use crate::evacuate::plan::{self, Wish};
 use crate::migrate::Refusal;
 use crate::migrate::admission::Place;
@@ -158,7 +158,8 @@ pub(super) async fn start(
     }
     let wishes = wishes(&app, &asked).await?;
     if asked.dry_run {
-        let (planned, targets) = plan::look(&app.db, &*app.agents, &app.access.secrets, wishes, &asked.options).await?;
+        let (planned, targets) =
+            plan::look(&app.db, &*app.agents, &app.access.secrets, wishes, &asked.options, app.now()).await?;
         return Answer::ok(&PlanView::new(planned, targets, asked.concurrency));
     }
     let work = async {
@@ -270,6 +271,7 @@ async fn write(app: &App, admin: &Admin, asked: &Asked, wishes: Vec<Wish>) -> Re
     }
     let details = json!({"servers": servers, "source": source.map(|(_, id)| id), "target": asked.target.1});
     audit::audit(&mut tx, now, &admin.actor(), "evacuation.start", id, &details).await?;
+    outbox::tell(&mut tx, now, "node.evacuation.started", &json!({"evacuation_id": id, "about": details})).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(id)
 }
