@@ -46,8 +46,28 @@ pub struct Measure {
 
 /// Reads the whole tree and folds it into its root. Blocks the thread.
 pub fn tree_root(dir: &Path, owner: OwnerMap, cancel: &CancellationToken) -> Result<TreeReport> {
+    tree_root_of(dir, RootOf { owner, mode_of: &|_| None }, cancel)
+}
+
+/// What a tree is taken for that is not yet what it will be.
+pub(crate) struct RootOf<'a> {
+    pub(crate) owner: OwnerMap,
+    /// Permissions that a path will have, where they are others.
+    pub(crate) mode_of: &'a dyn Fn(&[u8]) -> Option<u16>,
+}
+
+/// As [`tree_root`].
+pub(crate) fn tree_root_of(dir: &Path, about: RootOf<'_>, cancel: &CancellationToken) -> Result<TreeReport> {
+    let RootOf { owner, mode_of } = about;
     let top = sys::open_top(dir).map_err(|e| Error::io(dir, e))?;
-    let tree = Tree::walk(top.as_fd(), cancel)?;
+    let mut tree = Tree::walk(top.as_fd(), cancel)?;
+    for at in 0..tree.entries.len() {
+        if let Some(mode) = mode_of(&tree.path(at)) {
+            let stat = &mut tree.entries[at].stat;
+            stat.mode = stat.mode & !0o7777 | u32::from(mode);
+        }
+    }
+    let tree = tree;
     let mut reader = Reader { top: top.as_fd(), cancel, buffer: Vec::new(), blocks: 0 };
     let mut seen = std::collections::HashMap::new();
     let digests = fold::digests(&tree, owner, |at| {

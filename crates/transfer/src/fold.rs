@@ -31,20 +31,24 @@ pub(crate) fn digests(
 }
 
 /// Folds the digests of [`digests`] into the root.
-pub(crate) fn root(tree: &Tree, mut folds: Vec<Digest>) -> TreeRoot {
+pub(crate) fn root(tree: &Tree, folds: Vec<Digest>) -> TreeRoot {
+    root_of_present(tree, folds.into_iter().map(Some).collect())
+}
+
+/// As [`root`], of a tree without the entries that have no digest.
+pub(crate) fn root_of_present(tree: &Tree, mut folds: Vec<Option<Digest>>) -> TreeRoot {
     for at in (0..tree.entries.len()).rev() {
-        if tree.entries[at].stat.is_dir() {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(b"badgerpanel directory 1");
-            hasher.update(&folds[at]);
-            for child in tree.children(at) {
-                sized(&mut hasher, tree.name(child));
-                hasher.update(&folds[child]);
-            }
-            folds[at] = *hasher.finalize().as_bytes();
+        let Some(own) = folds[at].filter(|_| tree.entries[at].stat.is_dir()) else { continue };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"badgerpanel directory 1");
+        hasher.update(&own);
+        for (child, fold) in tree.children(at).filter_map(|child| Some((child, folds[child]?))) {
+            sized(&mut hasher, tree.name(child));
+            hasher.update(&fold);
         }
+        folds[at] = Some(*hasher.finalize().as_bytes());
     }
-    TreeRoot(folds[0])
+    TreeRoot(folds[0].unwrap_or_default())
 }
 
 /// First name of every inode that has several.
@@ -58,7 +62,14 @@ fn first_names(tree: &Tree) -> HashMap<(u64, u64), usize> {
     first
 }
 
-fn entry_digest(tree: &Tree, at: usize, owner: OwnerMap, group: Option<usize>, content: Option<Digest>) -> Digest {
+/// Digest of one entry without its children. `group` is the first name of its inode, if this is another one.
+pub(crate) fn entry_digest(
+    tree: &Tree,
+    at: usize,
+    owner: OwnerMap,
+    group: Option<usize>,
+    content: Option<Digest>,
+) -> Digest {
     let (stat, extra) = (&tree.entries[at].stat, tree.extra(at));
     let (uid, gid) = owner.apply(stat.uid, stat.gid);
     let mut hasher = blake3::Hasher::new();

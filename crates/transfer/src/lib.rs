@@ -1,6 +1,7 @@
 //! Moves a directory tree from one machine to another while it is in use: rounds over a live tree, a last pass over
 //! the still one, and a proof that the target's disk gives back what the source has.
 
+mod archive;
 mod audit;
 mod converge;
 mod dial;
@@ -31,6 +32,7 @@ mod walk;
 mod wire;
 mod xattr;
 
+pub use archive::{Packed, UnpackLimits, Unpacked, pack, unpack};
 pub use audit::{Measure, TreeReport, measure, tree_root};
 pub use converge::{Decision, decide};
 pub use error::{Error, Result};
