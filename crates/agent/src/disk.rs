@@ -124,6 +124,30 @@ pub(crate) fn clear_place(place: &Place, mounted: bool) -> io::Result<()> {
     empty(&data)
 }
 
+/// Moves what is in one directory into another on the same file system. Done again after a crash, it moves the rest.
+pub(crate) fn move_all(from: &Path, to: &Path) -> io::Result<()> {
+    let mode = fs::metadata(from)?.permissions().mode();
+    if mode & 0o700 != 0o700 {
+        fs::set_permissions(from, Permissions::from_mode(mode | 0o700))?;
+    }
+    for name in names(from)? {
+        move_one(&from.join(&name), &to.join(&name))?;
+    }
+    sync_dir(to)?;
+    sync_dir(from)
+}
+
+/// A directory that denies its owner writing cannot be moved to another by them, unless they are root.
+fn move_one(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && fs::symlink_metadata(from)?.is_dir() => {
+            fs::set_permissions(from, Permissions::from_mode(0o700))?;
+            fs::rename(from, to)
+        }
+        other => other,
+    }
+}
+
 /// Removes what is in a directory, as far as it exists.
 fn empty(dir: &Path) -> io::Result<()> {
     if !dir.exists() {

@@ -4,6 +4,7 @@
 //! [`model::agent_api`], and decides by itself only what must not wait for a panel: whether a permit is good, and
 //! what happens to a server that was stopped for a transfer when the panel falls silent.
 
+mod backup;
 mod cluster;
 mod daemon;
 mod database;

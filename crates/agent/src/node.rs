@@ -12,6 +12,7 @@ use model::agent_api::{AgentError, ErrorCode, Outcome, Reply, Request};
 use model::{Epoch, Resources, ServerId, ServerObservation, ServerSpec};
 use tokio::sync::Mutex;
 
+use crate::backup::{self, Backups};
 use crate::database;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -31,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) key: Arc<::transfer::Identity>,
     pub(crate) listener: ::transfer::Listener,
     pub(crate) transfers: Transfers,
+    pub(crate) backups: Backups,
     /// `host:port` at which other agents reach the listener.
     address: RwLock<String>,
     servers: RwLock<HashMap<ServerId, Server>>,
@@ -54,7 +56,9 @@ impl Node {
         let address = RwLock::new(listener.local_addr().to_string());
         let servers = load_servers(&layout, &around).await?;
         let changing = Mutex::new(());
-        let node = Arc::new(Self { layout, around, key, listener, transfers, address, servers, changing });
+        let backups = Backups::default();
+        let node = Arc::new(Self { layout, around, key, listener, transfers, backups, address, servers, changing });
+        backup::recover(&node).await;
         node.transfers.recover(&node).await;
         Ok(node)
     }
@@ -71,6 +75,9 @@ impl Node {
         if let Request::Transfer { key, server_id, action } = request {
             return self.transfers.submit(node, &key, server_id, action);
         }
+        if let Request::Backup { backup_id, server_id, action } = request {
+            return Box::pin(async move { node.backups.turn(&node, backup_id, server_id, action).await });
+        }
         Box::pin(async move {
             match node.answer(request).await {
                 Ok(reply) => Outcome::Ok(reply),
@@ -84,7 +91,10 @@ impl Node {
             Request::Ping => {}
             Request::CreateServer { spec, epoch } => self.create(spec, epoch).await?,
             Request::ConfigureServer { spec } => self.server(spec.id)?.configure(spec).await?,
-            Request::StartServer { server_id, permit } => self.server(server_id)?.start(permit).await?,
+            Request::StartServer { server_id, permit } => {
+                backup::check_whole(self, server_id)?;
+                self.server(server_id)?.start(permit).await?;
+            }
             Request::StopServer { server_id } => self.server(server_id)?.stop().await?,
             Request::KillServer { server_id } => self.server(server_id)?.kill().await?,
             Request::SendConsole { server_id, line } => self.server(server_id)?.send(line).await?,
@@ -109,7 +119,9 @@ impl Node {
                 let answer = database::look(&host, port, &database, &username, &password).await;
                 return Ok(Reply::DatabaseChecked { answer });
             }
-            Request::Transfer { .. } => return Err(AgentError::new(ErrorCode::Internal, "a transfer has its own way")),
+            Request::Transfer { .. } | Request::Backup { .. } => {
+                return Err(AgentError::new(ErrorCode::Internal, "it has a way of its own"));
+            }
         }
         Ok(Reply::Done)
     }

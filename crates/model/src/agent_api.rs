@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CopyProgress, CopyReceipt, Epoch, FreezePrediction, NodeId, Permit, Resources, RuntimeKind, ServerId,
-    ServerObservation, ServerSpec, Timestamp, TransferId,
+    BackupAction, BackupId, BackupStand, CopyProgress, CopyReceipt, Epoch, FreezePrediction, NodeId, Permit, Resources,
+    RuntimeKind, ServerId, ServerObservation, ServerSpec, Timestamp, TransferId,
 };
 
 /// Version of this protocol. A panel talks with agents of its own and the previous version.
@@ -210,6 +210,15 @@ pub enum Request {
         username: String,
         /// With which password.
         password: Secret,
+    },
+    /// One turn of a backup or of a restore; see [`crate::BackupAction`]. → [`Reply::Backup`], to a cancel [`Reply::Done`]
+    Backup {
+        /// Which backup.
+        backup_id: BackupId,
+        /// Of which server, or into which.
+        server_id: ServerId,
+        /// What to do.
+        action: BackupAction,
     },
     /// One step of a transfer.
     Transfer {
@@ -515,6 +524,11 @@ pub enum Reply {
         answers_tcp: bool,
         /// Of the certificate with which the source will deliver: SHA-256, lower-case hex.
         fingerprint: String,
+    },
+    /// To [`Request::Backup`].
+    Backup {
+        /// Where it stands.
+        stand: BackupStand,
     },
     /// To [`TransferAction::PrepareTarget`].
     TargetReady {

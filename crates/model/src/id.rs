@@ -128,3 +128,15 @@ id!(
     /// One server's turn in an evacuation.
     EvacuationItemId
 );
+id!(
+    /// A backup of one server.
+    BackupId
+);
+id!(
+    /// A place for backups.
+    BackupStorageId
+);
+id!(
+    /// One attempt to give a server the files of a backup.
+    RestoreId
+);

@@ -4,6 +4,7 @@
 //! itself. Everybody may depend on this crate; it depends on serde only (plus ids and time).
 
 pub mod agent_api;
+mod backup;
 mod clock;
 mod copy;
 mod id;
@@ -11,11 +12,15 @@ mod permit;
 mod server;
 mod transfer;
 
+pub use backup::{
+    BackupAction, BackupContents, BackupProgress, BackupResult, BackupStand, SignedObject, SignedPart, UploadedPart,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use copy::{CopyProgress, CopyReceipt, FreezePrediction};
 pub use id::{
-    AllocationId, AnnouncementId, ApiKeyId, DatabaseHostId, DatabaseId, DeliveryId, DnsNameId, DnsZoneId, EggId,
-    NodeId, NotificationId, RoleId, ScheduleId, ScheduleRunId, ServerId, SessionId, TransferId, UserId, WebhookId,
+    AllocationId, AnnouncementId, ApiKeyId, BackupId, BackupStorageId, DatabaseHostId, DatabaseId, DeliveryId, DnsNameId,
+    DnsZoneId, EggId, NodeId, NotificationId, RestoreId, RoleId, ScheduleId, ScheduleRunId, ServerId, SessionId,
+    TransferId, UserId, WebhookId,
 };
 pub use id::{EvacuationId, EvacuationItemId};
 pub use jiff::Timestamp;

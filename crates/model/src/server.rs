@@ -97,6 +97,8 @@ pub enum ServerStatus {
     Stopping,
     /// Ended without being asked.
     Crashed,
+    /// Its files are being replaced by those of a backup. Only the panel says so.
+    RestoringBackup,
 }
 
 impl ServerStatus {

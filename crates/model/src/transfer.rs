@@ -121,6 +121,8 @@ pub struct Options {
     pub verify: Verify,
     /// Whether to start it on the target.
     pub start_after: StartAfter,
+    /// Whether a backup is made before anything else.
+    pub backup_first: bool,
 }
 
 impl Default for Options {
@@ -132,6 +134,7 @@ impl Default for Options {
             retain_source_for_s: 24 * 3600,
             verify: Verify::Full,
             start_after: StartAfter::AsBefore,
+            backup_first: false,
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::mem::Discriminant;
 
 use model::agent_api::{Request, TransferAction};
-use model::{Epoch, ServerId, Timestamp, TransferId};
+use model::{BackupAction, Epoch, ServerId, Timestamp, TransferId};
 
 use super::lanes::Towards;
 
@@ -99,6 +99,9 @@ pub(super) fn route(request: &Request) -> Route {
         Request::ObserveServer { .. } => Route::Mover(Need::Asleep(Asleep::Observation), Then::Answer),
         // A preflight: the files have to be looked at, wherever they are.
         Request::MeasureServer { .. } => Route::Mover(Need::Files, Then::Answer),
+        // What sleeps packs nothing, and a restore that was cut off is finished by the mover when it wakes.
+        Request::Backup { action: BackupAction::Cancel, .. } => Route::Mover(Need::Asleep(Asleep::Done), Then::Answer),
+        Request::Backup { .. } => Route::Mover(Need::Files, Then::Answer),
         Request::RemoveServer { .. } => Route::Remove,
         Request::CheckTarget { .. } => Route::Check,
         Request::CheckDatabase { .. } => Route::Database,
@@ -180,7 +183,8 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
         | Request::ReadConsole { server_id, .. }
         | Request::FollowConsole { server_id, .. }
         | Request::ObserveServer { server_id }
-        | Request::MeasureServer { server_id } => (*server_id, Name::Once(once)),
+        | Request::MeasureServer { server_id }
+        | Request::Backup { server_id, .. } => (*server_id, Name::Once(once)),
         Request::Transfer { key, action, .. } => {
             let (action, takes_back) = (std::mem::discriminant(action), action.takes_back());
             let name = Name::Step { step: key.step.clone(), action, takes_back };
@@ -204,6 +208,7 @@ pub(super) fn server_of(request: &Request) -> Option<ServerId> {
         | Request::ObserveServer { server_id }
         | Request::MeasureServer { server_id }
         | Request::RemoveServer { server_id }
+        | Request::Backup { server_id, .. }
         | Request::Transfer { server_id, .. } => Some(*server_id),
     }
 }

@@ -6,7 +6,7 @@ use ::transfer::Error;
 use model::agent_api::{AgentError, ErrorCode};
 
 /// The answer, with the whole chain of causes in its message.
-pub(super) fn of_engine(error: &Error) -> AgentError {
+pub(crate) fn of_engine(error: &Error) -> AgentError {
     let code = match error {
         Error::CannotCarry { .. } => ErrorCode::CannotCarry,
         Error::NoSpace { .. } => ErrorCode::NoSpace,

@@ -24,7 +24,7 @@ mod room;
 mod source;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod turn;
 pub(crate) mod way;
 
@@ -43,8 +43,10 @@ use tokio_util::sync::CancellationToken;
 use crate::disk;
 use crate::layout::Layout;
 use crate::node::Node;
+pub(crate) use fault::of_engine;
 pub(crate) use place::clear_place;
 use record::{Phase, Record, name};
+pub(crate) use room::check_room;
 use source::Session;
 use target::OpenDoor;
 use turn::answer;

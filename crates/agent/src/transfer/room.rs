@@ -15,7 +15,7 @@ const RESERVE_BYTES: u64 = 64 << 20;
 const RESERVE_INODES: u64 = 1000;
 
 /// What is staged already needs no more room.
-pub(super) async fn check_room(staging: &Path, beneath: &Path, bytes: u64, files: u64) -> Result<(), AgentError> {
+pub(crate) async fn check_room(staging: &Path, beneath: &Path, bytes: u64, files: u64) -> Result<(), AgentError> {
     let (staging, dir) = (staging.to_owned(), beneath.to_owned());
     let looked = disk::blocking(move || {
         let staged =

@@ -43,19 +43,19 @@ echo "server is ready"
 while read -r line; do [ "$line" = stop ] && { kill $W; wait $W; echo bye; exit 0; }; done"#;
 
 /// One agent. It can be ended and begun again on its directory; the games go on.
-struct Side {
+pub(crate) struct Side {
     dir: TempDir,
     id: NodeId,
     key: Arc<Identity>,
     permit_key: String,
     runtime: RuntimeConfig,
     data: Data,
-    node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
 }
 
 /// What the directory of a server's files is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Data {
+pub(crate) enum Data {
     Plain,
     Mounted,
 }
@@ -69,7 +69,7 @@ impl Side {
         Self { dir, id, key, permit_key, runtime, data, node }
     }
 
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.node.around.shutdown.cancel();
         let old = Arc::downgrade(&self.node);
         self.node = open(&self.dir, self.id, &self.key, &self.permit_key, &self.runtime, self.data).await;
@@ -85,7 +85,7 @@ impl Side {
         self.dir.path().join(relative)
     }
 
-    fn names(&self, dir: &str) -> Vec<String> {
+    pub(crate) fn names(&self, dir: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(dir)).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
@@ -99,7 +99,7 @@ impl Side {
         self.node.server(server).unwrap().observation().status
     }
 
-    async fn until(&self, server: ServerId, status: ServerStatus) {
+    pub(crate) async fn until(&self, server: ServerId, status: ServerStatus) {
         let mut seen = self.node.server(server).unwrap().seen();
         let reached = seen.wait_for(|seen| seen.observation.status == status);
         tokio::time::timeout(PATIENCE, reached).await.unwrap().unwrap();
@@ -165,11 +165,11 @@ async fn open(
 }
 
 /// A server on the source, and a transfer of it to the target.
-struct Stage {
+pub(crate) struct Stage {
     panel: Signer,
-    source: Side,
+    pub(crate) source: Side,
     target: Side,
-    spec: ServerSpec,
+    pub(crate) spec: ServerSpec,
     transfer: TransferId,
     ticket: String,
     /// The source's side of the copy's way; none: directly.
@@ -186,7 +186,7 @@ impl Stage {
         Self::in_houses(runtime, image, Data::Plain).await
     }
 
-    async fn in_houses(runtime: RuntimeConfig, image: &str, data: Data) -> Self {
+    pub(crate) async fn in_houses(runtime: RuntimeConfig, image: &str, data: Data) -> Self {
         let panel = Signer::new();
         let (source, target) = (Side::new(&panel, runtime.clone(), data).await, Side::new(&panel, runtime, data).await);
         let mut spec = spec();
@@ -218,17 +218,17 @@ impl Stage {
         stage
     }
 
-    async fn start(&self) {
+    pub(crate) async fn start(&self) {
         let start = Request::StartServer { server_id: self.spec.id, permit: self.permit(&self.source, EPOCH) };
         assert_eq!(self.source.node.obey(start).await, Outcome::Ok(Reply::Done));
         self.source.until(self.spec.id, ServerStatus::Running).await;
     }
 
-    fn permit(&self, side: &Side, epoch: u64) -> Permit {
+    pub(crate) fn permit(&self, side: &Side, epoch: u64) -> Permit {
         self.panel.permit(self.spec.id, epoch, side.id)
     }
 
-    fn source_data(&self) -> PathBuf {
+    pub(crate) fn source_data(&self) -> PathBuf {
         self.source.path(&format!("servers/{}/data", self.spec.id))
     }
 
@@ -334,7 +334,7 @@ fn health() -> TransferAction {
     TransferAction::CheckHealth { tcp_probe: false, min_uptime_ms: 100, timeout_ms: 20_000 }
 }
 
-fn root_of(dir: &Path) -> String {
+pub(crate) fn root_of(dir: &Path) -> String {
     tree_root(dir, OwnerMap::Keep, &CancellationToken::new()).unwrap().root.to_string()
 }
 
