@@ -18,9 +18,9 @@ pub use backup::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use copy::{CopyProgress, CopyReceipt, FreezePrediction};
 pub use id::{
-    AllocationId, AnnouncementId, ApiKeyId, BackupId, BackupStorageId, DatabaseHostId, DatabaseId, DeliveryId, DnsNameId,
-    DnsZoneId, EggId, NodeId, NotificationId, RestoreId, RoleId, ScheduleId, ScheduleRunId, ServerId, SessionId,
-    TransferId, UserId, WebhookId,
+    AllocationId, AnnouncementId, ApiKeyId, BackupId, BackupStorageId, DatabaseHostId, DatabaseId, DeliveryId,
+    DnsNameId, DnsZoneId, EggId, NodeId, NotificationId, RestoreId, RoleId, ScheduleId, ScheduleRunId, ServerId,
+    SessionId, TransferId, UserId, WebhookId,
 };
 pub use id::{EvacuationId, EvacuationItemId};
 pub use jiff::Timestamp;

@@ -13,6 +13,7 @@ use crate::access::Access;
 use crate::agent::Agents;
 use crate::api::Consoles;
 use crate::api::chain;
+use crate::backup::Backups;
 use crate::db::{Db, DbError};
 use crate::evacuate::Evacuations;
 use crate::events::Hub;
@@ -39,6 +40,8 @@ pub struct App {
     pub permits: Arc<PermitSigner>,
     /// Where progress of transfers goes to be seen.
     pub events: Arc<Hub>,
+    /// Copies of servers in object storage.
+    pub backups: Arc<Backups>,
     /// The migrations that run.
     pub migrations: Arc<Migrations>,
     /// Rouses what runs in the background.

@@ -14,6 +14,7 @@ pub mod access;
 pub mod agent;
 pub mod api;
 pub mod app;
+pub mod backup;
 pub mod config;
 pub mod databases;
 pub mod db;

@@ -18,6 +18,7 @@ use crate::access::{Access, Passwords, write_private};
 use crate::agent::Agents;
 use crate::api::auth::{new_secret, sha256_hex};
 use crate::app::App;
+use crate::backup::{self, Backups};
 use crate::config::DEFAULT_IMAGE;
 use crate::db::keys::{self, ApiKey};
 use crate::db::users::{self, NewUser};
@@ -109,7 +110,9 @@ async fn prepare(config: Config, shutdown: CancellationToken) -> Result<Prepared
     let (mut app, link) = assemble(db, access, clock, &config.data_dir, public_url, image, &shutdown)?;
     app.outbound = config.outbound;
     servers::servers_unlock_requests(&mut *app.db.acquire().await?).await?;
+    app.backups.resume().await?;
     app.migrations.resume().await?;
+    backup::restore::resume(&app).await?;
     install::resume(&app).await?;
     schedule::begin(&app).await?;
     webhook::begin(&app);
@@ -150,16 +153,24 @@ pub(crate) fn assemble(
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
     };
-    let world = Connected { agents: Arc::clone(&agents), events: Arc::clone(&events), relays: Relays::new(public_url) };
+    let access = Arc::new(access);
+    let backups = Backups::new(db.clone(), Arc::clone(&agents), Arc::clone(&access), Arc::clone(&clock));
+    let world = Connected {
+        agents: Arc::clone(&agents),
+        events: Arc::clone(&events),
+        relays: Relays::new(public_url),
+        backups: Arc::clone(&backups),
+    };
     let migrations = Migrations::new(db.clone(), world, Arc::clone(&clock), Arc::clone(&permits));
     let evacuations = Evacuations::new(db.clone(), Arc::clone(&migrations), Arc::clone(&clock), Arc::clone(&events));
     let app = App {
         db,
         agents,
         clock,
-        access: Arc::new(access),
+        access,
         permits,
         events,
+        backups,
         migrations,
         wake: Arc::default(),
         outbound: OutboundConfig::default(),
@@ -175,6 +186,7 @@ pub(crate) fn assemble(
 
 async fn end(app: App) {
     app.migrations.shut_down().await;
+    app.backups.shut_down().await;
     app.tasks.close();
     if timeout(DRAIN, app.tasks.wait()).await.is_err() {
         tracing::warn!("work in the background did not end in time; the next start goes on with it");

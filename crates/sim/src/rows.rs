@@ -180,6 +180,7 @@ fn server_row(id: ServerId, egg: EggId, node: NodeId, now: Timestamp, running: b
         environment: BTreeMap::from([("RCON_PORT".to_owned(), "27017".to_owned())]),
         owner_id: Some(people(id)[0]),
         allocation_limit: 0,
+        backup_limit: None,
         created_at: now,
         install_error: None,
         attention: vec![],

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{AllocationId, Clock, Epoch, NodeId, Options, ServerId, TransferId, TransferState};
+use panel::access::Access;
+use panel::backup::Backups;
 use panel::db::servers::server_get;
 use panel::db::transfers::{Transfer, owed_list, transfer_get};
 use panel::db::{Db, DbError};
@@ -55,6 +57,7 @@ pub struct Scene {
     db: Db,
     clock: Arc<dyn Clock>,
     permits: Arc<PermitSigner>,
+    access: Arc<Access>,
     world: World,
     orders: mpsc::UnboundedReceiver<Order>,
     panel: Option<Arc<Migrations>>,
@@ -97,7 +100,13 @@ impl End {
 
 impl Scene {
     /// Writes two nodes and a server into `db` and the world.
-    pub async fn new(db: &Db, accesses: &Accesses, permits: &Arc<PermitSigner>, setup: Setup) -> Result<Self, DbError> {
+    pub async fn new(
+        db: &Db,
+        accesses: &Accesses,
+        permits: &Arc<PermitSigner>,
+        access: &Arc<Access>,
+        setup: Setup,
+    ) -> Result<Self, DbError> {
         let (world, orders) = World::new(Arc::new(Hub::default()));
         let (source, target, server) = (NodeId::new(), NodeId::new(), ServerId::new());
         let clock: Arc<dyn Clock> = Arc::new(SimClock::new());
@@ -126,11 +135,13 @@ impl Scene {
             state.nodes.insert(target, Node { online: true, ..Node::default() });
         }
         let (db, permits, accesses) = (db.clone(), permits.clone(), accesses.clone());
+        let access = access.clone();
         Ok(Self {
             accesses,
             db,
             clock,
             permits,
+            access,
             world,
             orders,
             panel: None,
@@ -199,7 +210,8 @@ impl Scene {
         let agents = Arc::new(self.world.clone());
         let relays = Relays::new("https://panel.example");
         self.world.state().relay_by(&relays);
-        let connected = Connected { agents, events: self.world.hub.clone(), relays };
+        let backups = Backups::new(self.db.clone(), agents.clone(), self.access.clone(), self.clock.clone());
+        let connected = Connected { agents, events: self.world.hub.clone(), relays, backups };
         let panel = Migrations::new(self.db.clone(), connected, self.clock.clone(), self.permits.clone());
         panel.resume().await?;
         self.panel = Some(panel.clone());

@@ -8,6 +8,8 @@ mod announcements;
 mod answer;
 mod audit_log;
 pub mod auth;
+mod backup_storages;
+mod backups;
 mod calls;
 mod check;
 mod client;
@@ -89,6 +91,8 @@ pub fn router(app: App) -> Router {
         .merge(announcements::routes())
         .merge(audit_log::routes())
         .merge(subusers::routes())
+        .merge(backups::routes())
+        .merge(backup_storages::routes())
         .merge(users::routes())
         .merge(roles::routes())
         .merge(schedules::routes())

@@ -15,9 +15,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
-    allocations, announcements, audit_log, clusters, console, database_hosts, databases, dns_names, dns_zones, eggs,
-    evacuations, events, flags, health, keys, metrics, nodes, notifications, power, roles, room, schedules,
-    server_allocations, servers, session, startup, subusers, transfers, users, webhooks,
+    allocations, announcements, audit_log, backup_storages, backups, clusters, console, database_hosts, databases,
+    dns_names, dns_zones, eggs, evacuations, events, flags, health, keys, metrics, nodes, notifications, power, roles,
+    room, schedules, server_allocations, servers, session, startup, subusers, transfers, users, webhooks,
 };
 use crate::app::App;
 
@@ -88,6 +88,8 @@ fn document_value() -> utoipa::openapi::OpenApi {
         announcements::Doc::openapi(),
         audit_log::Doc::openapi(),
         subusers::Doc::openapi(),
+        backups::Doc::openapi(),
+        backup_storages::Doc::openapi(),
         roles::Doc::openapi(),
         schedules::Doc::openapi(),
         webhooks::Doc::openapi(),

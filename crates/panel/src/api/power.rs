@@ -125,7 +125,7 @@ pub(super) async fn give_signal(app: &App, on: &OnServer, signal: Signal) -> Res
 async fn begin(app: &App, actor: &str, id: ServerId, signal: Signal) -> Result<Option<String>, ApiError> {
     let mut tx = app.db.begin().await?;
     let server = load(&mut tx, id).await?;
-    admissible(&server)?;
+    admissible(&server, signal)?;
     if !app.agents.is_online(server.node_id) {
         return Err(calls::refusal(crate::agent::CallError::Offline));
     }
@@ -138,8 +138,10 @@ async fn begin(app: &App, actor: &str, id: ServerId, signal: Signal) -> Result<O
     Ok(holder)
 }
 
-fn admissible(server: &Server) -> Result<(), ApiError> {
-    if server.locked_by.is_some() {
+fn admissible(server: &Server, signal: Signal) -> Result<(), ApiError> {
+    // A backup takes what it finds. A start needs the lock for itself.
+    let ends = matches!(signal, Signal::Stop | Signal::Kill);
+    if server.locked_by.as_deref().is_some_and(|holder| !(ends && crate::backup::lets_end(holder))) {
         return Err(locked());
     }
     match server.status {

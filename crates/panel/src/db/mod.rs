@@ -33,6 +33,8 @@
 pub mod allocations;
 pub mod announcements;
 pub mod audit;
+pub mod backup_storages;
+pub mod backups;
 pub mod database_hosts;
 pub mod databases;
 pub mod dns_names;
@@ -53,6 +55,7 @@ pub mod on_demand;
 pub mod outbox;
 mod page;
 mod place;
+pub mod restores;
 pub mod roles;
 pub mod saga_log;
 pub mod schedule_runs;

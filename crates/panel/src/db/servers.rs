@@ -53,6 +53,8 @@ pub struct Server {
     pub owner_id: Option<UserId>,
     /// Addresses in all, up to which its owner may take more.
     pub allocation_limit: u64,
+    /// How many backups it may have; none for as many as one likes.
+    pub backup_limit: Option<u64>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its primary address.
@@ -95,6 +97,7 @@ struct Row {
     node_kind: String,
     owner_id: Option<String>,
     allocation_limit: i64,
+    backup_limit: Option<i64>,
     created_at: i64,
     a_id: Option<String>,
     a_ip: Option<String>,
@@ -137,6 +140,7 @@ impl TryFrom<Row> for Server {
             attention: from_json("servers.attention", &row.attention)?,
             owner_id: row.owner_id.map(|id| parse("servers.owner_id", &id)).transpose()?,
             allocation_limit: from_i64("servers.allocation_limit", row.allocation_limit)?,
+            backup_limit: row.backup_limit.map(|limit| from_i64("servers.backup_limit", limit)).transpose()?,
             created_at: from_ms("servers.created_at", row.created_at)?,
             primary,
             others: Vec::new(),
@@ -154,8 +158,8 @@ pub const SORTS: &[&str] = &["created_at", "name", "status", "memory_limit", "di
 /// Writes a new server down. Its address is assigned apart, in the same transaction.
 pub async fn server_insert(tx: &mut Conn, server: &Server) -> Result<(), DbError> {
     let sql = "INSERT INTO servers (id, name, egg_id, node_id, epoch, status, memory_limit, disk_limit, cpu_limit,
-               startup, image, environment, created_at, owner_id, allocation_limit)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+               startup, image, environment, created_at, owner_id, allocation_limit, backup_limit)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let insert = sqlx::query(sql).bind(server.id.to_string()).bind(server.name.clone());
     let insert = insert.bind(server.egg_id.to_string()).bind(server.node_id.to_string()).bind(to_i64(server.epoch.0));
     let insert = insert.bind(to_word("servers.status", &server.status)?).bind(to_i64(server.limits.memory_mb));
@@ -163,8 +167,15 @@ pub async fn server_insert(tx: &mut Conn, server: &Server) -> Result<(), DbError
     let insert = insert.bind(server.startup.clone()).bind(server.image.clone());
     let insert = insert.bind(to_json("servers.environment", &server.environment)?).bind(to_ms(server.created_at));
     let insert = insert.bind(server.owner_id.map(|id| id.to_string())).bind(to_i64(server.allocation_limit));
+    let insert = insert.bind(server.backup_limit.map(to_i64));
     insert.execute(tx).await?;
     Ok(())
+}
+
+/// How many backups a server may have.
+pub async fn server_backup_limit(tx: &mut Conn, id: ServerId, limit: Option<u64>) -> Result<(), DbError> {
+    let update = sqlx::query("UPDATE servers SET backup_limit = $1 WHERE id = $2").bind(limit.map(to_i64));
+    exactly_one(&update.bind(id.to_string()).execute(tx).await?).map_err(|_| DbError::NotFound)
 }
 
 /// The server, or [`DbError::NotFound`].
@@ -372,7 +383,7 @@ pub async fn server_observed(conn: &mut Conn, node: NodeId, seen: &ServerObserva
         return Ok(attention);
     }
     let sql = "UPDATE servers SET status = $1 WHERE id = $2 AND node_id = $3 AND epoch = $4 AND status <> $1
-               AND status NOT IN ('installing', 'install_failed')";
+               AND status NOT IN ('installing', 'install_failed', 'restoring_backup')";
     let update = sqlx::query(sql).bind(to_word("servers.status", &seen.status)?).bind(seen.server_id.to_string());
     let done = update.bind(node.to_string()).bind(to_i64(seen.epoch.0)).execute(conn).await?;
     Ok(attention || done.rows_affected() == 1)

@@ -133,6 +133,7 @@ mod tests {
             attention: vec![],
             owner_id: None,
             allocation_limit: 0,
+            backup_limit: None,
             created_at: Timestamp::UNIX_EPOCH,
             primary: None,
             others: vec![],

@@ -148,6 +148,11 @@ pub enum Refusal {
         /// Where it is to go.
         to: RuntimeKind,
     },
+    /// A backup was asked for, and nobody has said where to.
+    #[error(
+        "There is no default storage for backups. Add one in Admin > Backup Storages, or start the transfer without backup_first."
+    )]
+    NoBackupStorage,
     /// An agent is not connected.
     #[error("The agent of {place} is not connected. {} and try again.", start_it(place.kind))]
     AgentOffline {
@@ -214,6 +219,7 @@ impl Refusal {
             Self::AllocationUnknown(_) => "allocation_unknown",
             Self::AllocationTwice => "allocation_twice",
             Self::Cordoned { .. } => "target_cordoned",
+            Self::NoBackupStorage => "no_backup_storage",
             Self::AllocationForeign { .. } => "allocation_foreign",
             Self::AllocationTaken => "allocation_taken",
             Self::Insufficient { .. } => "insufficient_resources",
@@ -360,6 +366,8 @@ pub(crate) fn list(shortages: &[Shortage]) -> String {
 fn describe(holder: &str) -> String {
     match holder.parse::<model::TransferId>() {
         Ok(id) => format!("transfer {id}"),
+        Err(_) if holder.starts_with("backup:") => "a backup".to_owned(),
+        Err(_) if holder.starts_with("restore:") => "the restore of a backup".to_owned(),
         Err(_) => format!("another operation ({holder})"),
     }
 }

@@ -10,6 +10,7 @@ use super::ask::{Answer, Direction, Patience};
 use super::place::Place;
 use super::standing::Standing;
 use crate::agent::Agents;
+use crate::backup::Backups;
 use crate::db::transfers::Transfer;
 use crate::db::{Db, DbError};
 use crate::events::{Following, Hub};
@@ -29,6 +30,7 @@ pub struct Move {
     pub(super) from: Place,
     pub(super) to: Place,
     pub(super) relays: Arc<Relays>,
+    pub(super) backups: Arc<Backups>,
     /// The way that the copy takes, as far as this life of the panel knows.
     pub(super) standing: Standing,
     pub(super) following: Following,

@@ -43,6 +43,7 @@ pub(crate) use facts::free;
 pub use requests::{MigrateError, StartRequest};
 
 use crate::agent::Agents;
+use crate::backup::Backups;
 use crate::db::saga_log::SagaLog;
 use crate::db::transfers::{self, Transfer};
 use crate::db::{Db, DbError, nodes};
@@ -62,6 +63,8 @@ pub struct Connected {
     pub events: Arc<Hub>,
     /// Where agents meet that cannot dial each other.
     pub relays: Arc<Relays>,
+    /// Copies of servers in object storage.
+    pub backups: Arc<Backups>,
 }
 
 /// The migrations that run.
@@ -72,6 +75,7 @@ pub struct Migrations {
     permits: Arc<PermitSigner>,
     events: Arc<Hub>,
     relays: Arc<Relays>,
+    backups: Arc<Backups>,
     pace: Pace,
     driven: Mutex<HashMap<TransferId, Cancel>>,
     tasks: TaskTracker,
@@ -81,10 +85,10 @@ pub struct Migrations {
 impl Migrations {
     /// None run yet; see [`Migrations::resume`].
     pub fn new(db: Db, world: Connected, clock: Arc<dyn Clock>, permits: Arc<PermitSigner>) -> Arc<Self> {
-        let Connected { agents, events, relays } = world;
+        let Connected { agents, events, relays, backups } = world;
         let (driven, tasks, shutdown) = (Mutex::default(), TaskTracker::new(), CancellationToken::new());
         let pace = Pace::default();
-        Arc::new(Self { db, agents, clock, permits, events, relays, pace, driven, tasks, shutdown })
+        Arc::new(Self { db, agents, clock, permits, events, relays, backups, pace, driven, tasks, shutdown })
     }
 
     /// Where agents meet that cannot dial each other.
@@ -151,6 +155,7 @@ impl Migrations {
             permits: self.permits.clone(),
             events: self.events.clone(),
             relays: self.relays.clone(),
+            backups: self.backups.clone(),
             standing: Standing::default(),
             pace: self.pace,
             transfer,

@@ -18,6 +18,8 @@ use super::requests::MigrateError;
 use crate::agent::{Agents, CallError};
 use crate::databases::preflight as databases;
 use crate::db::allocations::Allocation;
+use crate::db::backup_storages::storage_default;
+use crate::db::backups::backups_of;
 use crate::db::nodes::{NodeKind, nodes_all};
 use crate::db::transfers::{Transfer, VariableMove, transfer_between};
 use crate::db::{Conn, Db, DbError, servers};
@@ -49,6 +51,8 @@ pub struct Question {
     pub databases: Vec<databases::Access>,
     /// What is known already, whatever the target.
     pub known: Vec<Check>,
+    /// Whether a backup would be made first.
+    pub backup_first: bool,
 }
 
 /// What is known about one target.
@@ -98,6 +102,7 @@ struct Candidate {
     made: BTreeSet<AllocationId>,
     variables: Vec<VariableMove>,
     earlier: Earlier,
+    backups: Vec<Check>,
 }
 
 /// What the last copy between two places measured.
@@ -171,7 +176,23 @@ async fn candidate(
     let spec = egg::load_spec(conn, &gathered.server, &there).await?;
     let earlier = transfer_between(conn, gathered.source.id, target).await?;
     let earlier = earlier.map(Earlier::from).unwrap_or_default();
-    Ok(Candidate { facts: gathered.facts, spec, addresses, made: gathered.new_allocations, variables, earlier })
+    let (made, backups) = (gathered.new_allocations, backups(conn, question).await?);
+    Ok(Candidate { facts: gathered.facts, spec, addresses, made, variables, earlier, backups })
+}
+
+/// Those that there are stay where they are, and one that is to be made needs a place.
+async fn backups(conn: &mut Conn, question: &Question) -> Result<Vec<Check>, DbError> {
+    let mut checks = Vec::new();
+    if question.backup_first && storage_default(conn).await?.is_none() {
+        checks.push(as_check(&Refusal::NoBackupStorage));
+    }
+    let count = backups_of(conn, question.server_id).await?;
+    if count > 0 {
+        let message =
+            format!("The server's backups ({count}) stay in their storage, and can be restored after the move.");
+        checks.push(check("backups_stay", CheckLevel::Info, message, ""));
+    }
+    Ok(checks)
 }
 
 /// Once for all targets: it is the same server.
@@ -188,12 +209,13 @@ async fn measure(agents: &dyn Agents, source: NodeId, server_id: ServerId) -> Si
 }
 
 async fn look(agents: &dyn Agents, question: &Question, candidate: Candidate, size: &Size) -> Finding {
-    let Candidate { facts, spec, addresses, made, variables, earlier } = candidate;
+    let Candidate { facts, spec, addresses, made, variables, earlier, backups } = candidate;
     let mut checks: Vec<Check> = obstacles(&facts).iter().map(as_check).collect();
     checks.extend(size.check.clone());
     checks.extend(question.known.clone());
     checks.extend(conversion(&facts));
     checks.extend(variables.iter().map(rewritten));
+    checks.extend(backups);
     let (bytes, files) = size.known.unwrap_or_default();
     let request = Request::CheckTarget { spec: Box::new(spec), bytes, files };
     match ask(agents, facts.target.id, request, CHECKING).await {
@@ -346,6 +368,7 @@ mod tests {
             bandwidth_limit,
             databases: Vec::new(),
             known: Vec::new(),
+            backup_first: false,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::db::allocations::{self, Allocation};
 use crate::db::nodes::NodeKind;
 use crate::db::saga_log::{SagaLog, saga_open};
 use crate::db::transfers::{self, AddressMove, End, Transfer};
-use crate::db::{DbError, nodes, on_demand, servers};
+use crate::db::{DbError, backup_storages, nodes, on_demand, servers};
 
 /// What a caller asks for.
 #[derive(Clone, Debug)]
@@ -118,6 +118,9 @@ impl Migrations {
         let gathered = facts::gather(&mut tx, &*self.agents, server, target, primary, rule).await?;
         let gathered = gathered.map_err(MigrateError::Refused)?;
         let new = admission::admit(&gathered.facts).map_err(MigrateError::Refused)?;
+        if request.options.backup_first && backup_storages::storage_default(&mut tx).await?.is_none() {
+            return Err(MigrateError::Refused(Refusal::NoBackupStorage));
+        }
         let Some(first) = new.first() else { return Err(MigrateError::Refused(Refusal::AllocationTaken)) };
         let transfer = self.new_transfer(id, request, &gathered, first);
         transfers::transfer_insert(&mut tx, &transfer).await?;

@@ -27,7 +27,7 @@ pub(super) fn stages(event: &Event, live: bool) -> &'static [Stage] {
         _ => return &[],
     };
     match (step, started) {
-        ("lock_server" | "reserve_target" | "prepare_target", true) => &[Stage::Preparing],
+        ("lock_server" | "reserve_target" | "back_up" | "prepare_target", true) => &[Stage::Preparing],
         ("precopy", true) if live => &[Stage::CopyingWhileRunning],
         ("stop_source", true) => &[Stage::Stopping],
         ("final_copy", true) => &[Stage::Compressing],
@@ -104,7 +104,7 @@ mod tests {
     fn the_stages_come_in_the_order_of_the_products_page() {
         let plan = super::super::steps::executor();
         let mut seen = vec![];
-        for index in 0..14 {
+        for index in 0..15 {
             let step = plan.plan().name(index);
             for event in [started(step), done(step)] {
                 seen.extend_from_slice(stages(&event, true));

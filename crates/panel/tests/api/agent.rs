@@ -177,6 +177,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::MeasureServer { .. } => "measure",
         Request::CheckTarget { .. } => "check",
         Request::CheckDatabase { .. } => "database",
+        Request::Backup { .. } => "backup",
         Request::Transfer { .. } => "transfer",
     }
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use panel::access::Access;
 use panel::db::Db;
 use panel::permit::PermitSigner;
 use sim::{Accesses, End, Scene, Setup};
@@ -12,6 +13,7 @@ pub(crate) struct Stage {
     db: Db,
     accesses: Accesses,
     permits: Arc<PermitSigner>,
+    access: Arc<Access>,
     _dir: tempfile::TempDir,
 }
 
@@ -26,11 +28,12 @@ impl Stage {
         let accesses = Accesses::default();
         tokio::spawn(sim::flow(db.clone(), accesses.clone()));
         let permits = Arc::new(PermitSigner::load_or_create(&dir.path().join("permit.key")).unwrap());
-        Self { db, accesses, permits, _dir: dir }
+        let access = Arc::new(Access::open(dir.path(), panel::AccessConfig::default()).unwrap());
+        Self { db, accesses, permits, access, _dir: dir }
     }
 
     pub(crate) async fn play(&self, setup: Setup) -> End {
-        let scene = Scene::new(&self.db, &self.accesses, &self.permits, setup).await.unwrap();
+        let scene = Scene::new(&self.db, &self.accesses, &self.permits, &self.access, setup).await.unwrap();
         scene.run().await.unwrap()
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct NewServer {
     /// Addresses in all, up to which its owner may take more; without it the owner takes none.
     #[serde(default)]
     allocation_limit: u64,
+    /// How many backups it may have; without it as many as one likes.
+    backup_limit: Option<u64>,
     /// Whether it is started once it is installed.
     #[serde(default)]
     start_on_completion: bool,
@@ -161,6 +163,7 @@ async fn plan(tx: &mut Conn, new: NewServer, now: Timestamp) -> Result<(Server, 
         attention: Vec::new(),
         owner_id: new.owner_id,
         allocation_limit: new.allocation_limit,
+        backup_limit: new.backup_limit,
         created_at: now,
         primary: None,
         others: Vec::new(),
@@ -173,6 +176,7 @@ fn problems(new: &NewServer, egg: &Egg, kind: NodeKind) -> Vec<check::Problem> {
     problems.extend(check::size("memory_limit", new.memory_limit));
     problems.extend(check::size("disk_limit", new.disk_limit));
     problems.extend(check::size("allocation_limit", new.allocation_limit));
+    problems.extend(new.backup_limit.iter().flat_map(|limit| check::size("backup_limit", *limit)));
     problems.extend(match kind {
         NodeKind::Node => check::size("cpu_limit", new.cpu_limit),
         NodeKind::Cluster => check::millicores("cpu_limit", new.cpu_limit),

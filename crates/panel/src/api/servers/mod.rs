@@ -4,7 +4,8 @@ mod create;
 mod view;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
 use axum::routing::get;
 use model::agent_api::{ErrorCode, Request};
 use model::{Limits, ServerId, ServerStatus, UserId};
@@ -99,6 +100,10 @@ struct ServerChange {
     cpu_limit: Option<u64>,
     /// Addresses in all, up to which its owner may take more.
     allocation_limit: Option<u64>,
+    /// How many backups it may have; null for as many as one likes. Those that are too many stay.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    backup_limit: Given<u64>,
 }
 
 impl ServerChange {
@@ -144,6 +149,7 @@ async fn update(
     let change = body.value;
     let mut problems: Vec<_> = change.name.iter().flat_map(|name| check::name("name", name)).collect();
     problems.extend(change.database_limit.value().into_iter().flat_map(|limit| check::size("database_limit", *limit)));
+    problems.extend(change.backup_limit.value().into_iter().flat_map(|limit| check::size("backup_limit", *limit)));
     check::none(problems)?;
     let mut tx = app.db.begin().await?;
     let before = load(&mut tx, id).await?;
@@ -158,6 +164,10 @@ async fn update(
     }
     let database_limit = change.database_limit.or(databases::limit_get(&mut tx, id).await?);
     databases::limit_set(&mut tx, id, database_limit).await?;
+    let backup_limit = change.backup_limit.or(before.backup_limit);
+    if backup_limit != before.backup_limit {
+        servers::server_backup_limit(&mut tx, id, backup_limit).await?;
+    }
     if let Some(limit) = change.allocation_limit {
         servers::server_allocation_limit_set(&mut tx, id, limit).await?;
     }
@@ -168,7 +178,7 @@ async fn update(
     let server = load(&mut tx, id).await?;
     let details = json!({
         "name": server.name, "owner_id": server.owner_id, "limits": server.limits,
-        "allocation_limit": server.allocation_limit, "database_limit": database_limit,
+        "allocation_limit": server.allocation_limit, "database_limit": database_limit, "backup_limit": backup_limit,
     });
     audit::audit(&mut tx, app.now(), &admin.actor(), "server.update", id, &details).await?;
     tx.commit().await.map_err(DbError::from)?;
@@ -255,14 +265,44 @@ pub(super) fn locked() -> ApiError {
     )
 }
 
+/// `?delete_backups=true` of a removal.
+struct WithBackups(bool);
+
+impl FromRequestParts<App> for WithBackups {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| ApiError::invalid("query", "could not be parsed"))?;
+        pairs.into_iter().try_fold(Self(false), |_, (name, value)| match (name.as_str(), value.as_str()) {
+            ("delete_backups", "true") => Ok(Self(true)),
+            ("delete_backups", "false") => Ok(Self(false)),
+            ("delete_backups", _) => Err(ApiError::invalid("delete_backups", "must be true or false")),
+            (other, _) => Err(ApiError::invalid(other, "is not a parameter of this route")),
+        })
+    }
+}
+
 /// Removes a server and its files. It must be stopped, and its agent connected.
-#[utoipa::path(delete, path = "/api/v1/admin/servers/{id}", tag = "servers", params(("id" = uuid::Uuid, Path)),
+///
+/// Its backups stay in their storage, and `/admin/backups` lists them; with `delete_backups=true` those that are not locked
+/// are deleted after it, as far as their storage lets them.
+#[utoipa::path(delete, path = "/api/v1/admin/servers/{id}", tag = "servers", params(
+        ("id" = uuid::Uuid, Path),
+        ("delete_backups" = Option<bool>, Query, description = "Whether its backups are deleted as well; false without it"),
+    ),
     responses(
         (status = 204, description = "Removed"),
         (status = 409, description = "`server_locked`, `server_installing`, `server_running`"),
         (status = 503, description = "`agent_offline`"),
     ))]
-async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<ServerId>) -> Result<Answer, ApiError> {
+async fn remove(
+    State(app): State<App>,
+    admin: Admin,
+    Id(id): Id<ServerId>,
+    WithBackups(with_backups): WithBackups,
+) -> Result<Answer, ApiError> {
     admin.may("admin.servers.delete")?;
     let holder = format!("delete:{}", uuid::Uuid::now_v7());
     let mut tx = app.db.begin().await?;
@@ -292,6 +332,9 @@ async fn remove(State(app): State<App>, admin: Admin, Id(id): Id<ServerId>) -> R
         }
     }
     app.insist(async || forget(&app, &admin, &server, &holder).await).await?;
+    if with_backups {
+        app.backups.remove_all_of(id, &admin.actor()).await?;
+    }
     Ok(Answer::no_content())
 }
 

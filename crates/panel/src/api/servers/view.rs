@@ -20,7 +20,7 @@ pub(in crate::api) struct ServerView {
     /// For people.
     #[schema(example = "survival")]
     name: String,
-    /// `installing`, `install_failed`, `offline`, `starting`, `running`, `stopping` or `crashed`, as last seen.
+    /// `installing`, `install_failed`, `offline`, `starting`, `running`, `stopping`, `crashed` or `restoring_backup`, as last seen.
     #[schema(value_type = String, example = "running")]
     status: ServerStatus,
     /// State of its transfer, while there is one.
@@ -74,6 +74,8 @@ pub(in crate::api) struct ServerView {
     /// Whose it is; null if nobody's.
     #[schema(value_type = Option<uuid::Uuid>)]
     owner_id: Option<UserId>,
+    /// How many backups it may have; null for as many as one likes.
+    backup_limit: Option<u64>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -187,6 +189,7 @@ impl From<Server> for ServerView {
             allocations,
             allocation_limit: row.allocation_limit,
             owner_id: row.owner_id,
+            backup_limit: row.backup_limit,
             created_at: row.created_at,
         }
     }

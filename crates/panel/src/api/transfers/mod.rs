@@ -99,6 +99,9 @@ pub(in crate::api) struct StartTransfer {
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "as_before")]
     start_after: StartAfter,
+    /// Whether a backup to the default storage is made before anything else. If it fails, nothing is moved.
+    #[serde(default)]
+    backup_first: bool,
 }
 
 impl StartTransfer {
@@ -126,6 +129,7 @@ impl StartTransfer {
             retain_source_for_s: self.retain_source_for_s.unwrap_or(default.retain_source_for_s),
             verify: self.verify,
             start_after: self.start_after,
+            backup_first: self.backup_first,
         };
         let mut problems = vec![];
         let mut demand = |holds: bool, field: &str, problem: String| {
@@ -166,7 +170,7 @@ async fn known_as(app: &App, kind: NodeKind, target: NodeId) -> Result<(), ApiEr
         (status = 403, description = "`feature_disabled`, `forbidden`"),
         (status = 409, description = "`server_locked`, `server_installing`, `allocation_taken`, `target_cordoned`"),
         (status = 422, description = "`insufficient_resources` (with `needed` and `available` of each), `allocation_foreign`, \
-            `allocation_unknown`, `allocation_twice`, `same_target`, `runtime_mismatch`"),
+            `allocation_unknown`, `allocation_twice`, `same_target`, `runtime_mismatch`, `no_backup_storage`"),
         (status = 503, description = "`agent_offline`"),
     ))]
 async fn start(
@@ -325,6 +329,7 @@ impl From<Refusal> for ApiError {
             | Refusal::AllocationForeign { .. }
             | Refusal::AllocationUnknown(_)
             | Refusal::AllocationTwice
+            | Refusal::NoBackupStorage
             | Refusal::Insufficient { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::AgentOffline { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -141,6 +141,7 @@ pub(super) async fn look(
         bandwidth_limit: options.bandwidth_limit,
         databases: databases::preflight::load(&mut *app.db.acquire().await?, &app.access.secrets, server_id).await?,
         known: dns::preflight::checks(&app.db, &app.access.secrets, server_id, app.now()).await?,
+        backup_first: options.backup_first,
     };
     let found = preflight(&app.db, &*app.agents, &question).await?;
     Answer::ok(&found.into_iter().map(PreflightView::from).collect::<Vec<_>>())

@@ -242,6 +242,8 @@ struct OptionsView {
     /// `as_before`, `yes` or `no`.
     #[schema(value_type = String, example = "as_before")]
     start_after: StartAfter,
+    /// Whether a backup is made before anything else.
+    backup_first: bool,
 }
 
 impl TransferView {
@@ -349,6 +351,7 @@ impl From<Options> for OptionsView {
             retain_source_for_s: options.retain_source_for_s,
             verify: options.verify,
             start_after: options.start_after,
+            backup_first: options.backup_first,
         }
     }
 }

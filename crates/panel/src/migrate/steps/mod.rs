@@ -1,11 +1,12 @@
 //! The steps of a migration, in their order.
 //!
-//! Read aloud: lock the server and keep room for it on the target. Get everything ready there that could be missing.
+//! Read aloud: lock the server and keep room for it on the target. Back it up, if that is wanted. Get everything ready there that could be missing.
 //! Copy while it runs. Stop it, send the rest, see that both sides hold the same. Forbid the source to start it, write
 //! down that the target owns it, start it there and see that it is well. — From here on players may have changed it:
 //! nothing goes back. Let players in, look once more at what the source holds, keep that for a while, let go.
 
 mod admit;
+mod back_up;
 mod copy;
 mod freeze;
 mod ladder;
@@ -24,7 +25,7 @@ use super::Move;
 pub(in crate::migrate) use ladder::Way;
 
 /// The first step past the pivot: `admit_players`.
-const PIVOT: usize = 10;
+const PIVOT: usize = 11;
 
 /// The saga of one migration.
 pub(crate) fn executor() -> Executor<Move> {
@@ -33,6 +34,8 @@ pub(crate) fn executor() -> Executor<Move> {
         Box::new(lock::LockServer),
         // Room and address first: cheap to get, cheap to give back, and the most frequent reason to refuse.
         Box::new(reserve::ReserveTarget),
+        // Before anything is made on the target, so that nothing waits there for as long as a backup takes.
+        Box::new(back_up::BackUp),
         // Whatever can fail for want of something fails here, while players notice nothing.
         Box::new(prepare::PrepareTarget),
         // All but the last changes, while it runs: what makes the freeze independent of the size.
