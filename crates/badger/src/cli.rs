@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::client::{
-    self, allocation, announcement, audit, cluster, egg, evacuate, flag, key, node, role, server, subuser, transfer,
+    self, allocation, announcement, audit, backup, cluster, egg, evacuate, flag, key, node, role, server, subuser, transfer,
     user,
 };
 use crate::completion::{self, CompletionArgs};
@@ -76,6 +76,8 @@ enum Command {
     Egg(client::Command<egg::EggCommand>),
     /// Game servers
     Server(client::Command<server::ServerCommand>),
+    /// Copies of servers in object storage
+    Backup(client::Command<backup::BackupCommand>),
     /// Moves of servers
     Transfer(client::Command<transfer::TransferCommand>),
     /// Several servers at once: all of a node or cluster, or some
@@ -146,6 +148,7 @@ impl Cli {
             Command::Allocation(it) => allocation::run(it.command, &it.api.connect()?),
             Command::Egg(it) => egg::run(it.command, &it.api.connect()?),
             Command::Server(it) => server::run(it.command, &it.api.connect()?),
+            Command::Backup(it) => backup::run(it.command, &it.api.connect()?),
             Command::Transfer(it) => transfer::run(it.command, &it.api.connect()?),
             Command::Evacuate(it) => evacuate::run(it.command, &it.api.connect()?),
             Command::Role(it) => role::run(it.command, &it.api.connect()?),
@@ -232,6 +235,9 @@ mod tests {
             "badger audit --action transfer -n 7 --json",
             "badger completion bash",
             "badger flag set server_transfers off",
+            "badger backup create survival --name x --wait --json",
+            "badger backup restore survival latest --stop --wait",
+            "badger backup storage add minio --endpoint http://x:9000 --bucket b --access-key k --secret-file -",
             "badger user list --json",
             "badger user create kim --email kim@example.com --role Moderator --password-file -",
             "badger user set-password admin",

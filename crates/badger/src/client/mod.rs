@@ -7,6 +7,7 @@ pub(crate) mod allocation;
 pub(crate) mod announcement;
 pub(crate) mod api;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod cluster;
 mod console;
 pub(crate) mod egg;

@@ -145,6 +145,9 @@ pub(crate) struct OptionArgs {
     /// Whether to start it on the target
     #[arg(long, value_enum)]
     start: Option<StartName>,
+    /// Make a backup first; if that fails, nothing is moved
+    #[arg(long)]
+    backup_first: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -303,6 +306,7 @@ impl OptionArgs {
             ("bandwidth_limit", self.bandwidth.map(Value::from)),
             ("retain_source_for_s", self.retain.map(Value::from)),
             ("start_after", self.start.map(|start| name(&start))),
+            ("backup_first", self.backup_first.then_some(Value::from(true))),
         ];
         let given = options.into_iter().filter_map(|(option, value)| Some((option.to_owned(), value?)));
         Value::Object(given.collect())

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::harness::{House, Setup, tree, within};
 
 /// A small file system that goes with its owner.
-struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount(mebibytes: u32) -> Self {
+    pub(crate) fn mount(mebibytes: u32) -> Self {
         let dir = tempfile::Builder::new().prefix("badger-e2e-disk.").tempdir().unwrap();
         let size = format!("size={mebibytes}m,mode=0700");
         let status =
@@ -22,7 +22,7 @@ impl SmallDisk {
         Self(dir)
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod events;
 pub(crate) mod house;
+pub(crate) mod minio;
 pub(crate) mod node;
 pub(crate) mod player;
 pub(crate) mod process;
