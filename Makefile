@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build web test test-web screenshots test-postgres test-services test-openapi test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
+.PHONY: help demo build web test test-web screenshots test-postgres test-backups test-services test-openapi test-docker test-kubernetes kube-up kube-down bench bench-kubernetes soak fmt
 
 # Where the target directory is: cargo's own rule, so that the demo finds what was built.
 BADGER = $${CARGO_TARGET_DIR:-target}/release/badger
@@ -44,6 +44,9 @@ test-docker: ## only the tests against two Docker engines and a real game server
 
 test-kubernetes: ## only the tests against two Kubernetes clusters (and two Docker engines) that it starts (root); THOROUGH=1 for all
 	BADGER_TEST_THOROUGH=$(THOROUGH) scripts/test-kubernetes.sh
+
+test-backups: ## only the tests of backups with object storage, which they start (Go, to build it once)
+	scripts/test-backups.sh
 
 kube-up: ## starts the two clusters that the tests use, and leaves them up; prints their kubeconfigs (root)
 	scripts/kube-up.sh

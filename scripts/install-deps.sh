@@ -36,7 +36,7 @@ busybox|busybox-static|the tests against Kubernetes
 mariadbd|mariadb-server|the tests against MariaDB and BIND (services)
 named|bind9|the tests against MariaDB and BIND (services)
 dig|bind9-dnsutils|the tests against MariaDB and BIND (services)
-go|[Go 1.24 or newer, https://go.dev/dl]|the tests against Kubernetes
+go|[Go 1.24 or newer, https://go.dev/dl]|the tests against Kubernetes and those of backups
 '
 
 present() {

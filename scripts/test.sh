@@ -128,6 +128,11 @@ special_tests() {
   else
     printf '\n== root\n-- skipped: tests that mount a small file system take root\n'
   fi
+  if engines_expected || have go; then
+    special storage scripts/test-backups.sh
+  else
+    printf '\n== storage\n-- skipped: %s\n' "$(lacking backups)"
+  fi
   if engines_expected; then
     [ -n "${BADGER_TEST_KEEP:-}" ] || ours=yes
     export BADGER_TEST_KEEP=1

@@ -147,6 +147,7 @@ pub(crate) async fn look(
             bandwidth_limit: options.bandwidth_limit,
             databases,
             known: names::checks(db, secrets, wish.server.id, now).await?,
+            backup_first: options.backup_first,
         };
         let finding = match timeout_at(deadline, preflight(db, agents, &question)).await {
             Ok(found) => found?.into_iter().next(),
