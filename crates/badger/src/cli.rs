@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::client::{
-    self, allocation, announcement, audit, backup, cluster, egg, evacuate, flag, key, node, role, server, subuser, transfer,
-    user,
+    self, allocation, announcement, audit, backup, cluster, egg, evacuate, flag, key, node, role, server, subuser,
+    transfer, user,
 };
 use crate::completion::{self, CompletionArgs};
 use crate::exit::Exit;
