@@ -29,6 +29,7 @@ const Users = lazy(() => import('./pages/settings/users'));
 const Roles = lazy(() => import('./pages/settings/roles'));
 const Webhooks = lazy(() => import('./pages/settings/webhooks'));
 const DatabaseHosts = lazy(() => import('./pages/settings/database-hosts'));
+const DnsZones = lazy(() => import('./pages/settings/dns-zones'));
 const Audit = lazy(() => import('./pages/settings/audit'));
 const Account = lazy(() => import('./pages/account'));
 
@@ -90,6 +91,7 @@ export const router = createBrowserRouter([
                   { path: 'roles', element: <Roles /> },
                   { path: 'webhooks', element: <Webhooks /> },
                   { path: 'database-hosts', element: <DatabaseHosts /> },
+                  { path: 'dns-zones', element: <DnsZones /> },
                   { path: 'audit', element: <Audit /> },
                 ],
               },

@@ -12,6 +12,7 @@ import { ask, useAct } from '../../components/act';
 import { Note, Section } from '../../components/bits';
 import { DataTable, type Column } from '../../components/table';
 import { address } from '../../lib/format';
+import { Names } from './names';
 import type { TabProps } from './server';
 
 type Address = Schemas['ServerAllocationView'];
@@ -38,10 +39,13 @@ export default function Allocations({ server, scope }: TabProps) {
   ];
   const free = scope === 'admin' && server.node_id != null && may(permissions, 'admin.allocations.list');
   return (
-    <Section title="Allocations" actions={<Button size="xs" leftSection={<IconPlus size={16} />} onClick={show} disabled={server.locked}>Add address</Button>}>
+    <Stack gap="md">
+      <Section title="Allocations" actions={<Button size="xs" leftSection={<IconPlus size={16} />} onClick={show} disabled={server.locked}>Add address</Button>}>
       <DataTable label="Allocations" query={query} columns={columns} id={(row) => row.id} empty={{ title: 'No addresses', what: 'This server is reached by the address of its cluster.' }} />
       <Modal opened={open} onClose={close} title="Add address">{open && <Add server={server.id} node={free ? server.node_id ?? null : null} close={close} stale={stale} />}</Modal>
     </Section>
+    <Names server={server.id} />
+    </Stack>
   );
 }
 
