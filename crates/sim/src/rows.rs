@@ -46,7 +46,7 @@ pub(crate) async fn write_rows(
     let mut addresses = [vec![], vec![]];
     for ((id, ports), made) in nodes.into_iter().zip([PORTS_HERE, PORTS_THERE]).zip(&mut addresses) {
         node_insert(&mut tx, &node_row(id, now)).await?;
-        node_greeted(&mut tx, id, &hello(), now).await?;
+        node_greeted(&mut tx, id, &hello(id), now).await?;
         for port in ports {
             let address = Allocation::new(id, "127.0.0.1", port);
             allocations::allocation_insert(&mut tx, &address).await?;
@@ -148,11 +148,12 @@ fn node_row(id: NodeId, now: Timestamp) -> NodeRow {
     }
 }
 
-fn hello() -> Hello {
+/// Each on a machine of its own: an address that a neighbour on the same machine has is a last choice.
+fn hello(node: NodeId) -> Hello {
     Hello {
         version: 1,
         software: "sim".into(),
-        host: "sim".into(),
+        host: format!("sim-{node}"),
         runtime: RuntimeKind::Process,
         fingerprint: "00".repeat(32),
         data_address: "127.0.0.1:1".into(),
