@@ -30,8 +30,9 @@ use crate::access::Access;
 use crate::agent::Agents;
 use crate::db::backup_storages::{self, BackupStorage};
 use crate::db::backups::{self, Backup, BackupFailure, BackupState};
+use crate::db::notifications::{Kind, notify_owner};
 use crate::db::servers::Server;
-use crate::db::{Conn, Db, DbError, audit, servers};
+use crate::db::{Conn, Db, DbError, audit, outbox, servers};
 use storage::{Storage, StorageError};
 pub use turn::Pace;
 use upload::db_failure;
@@ -327,6 +328,14 @@ impl Backups {
         let failure = made.err();
         let details = json!({"server_id": backup.server_id, "failure": failure});
         audit::audit(&mut tx, now, "panel", action, backup.id, &details).await?;
+        let about = json!({"id": backup.server_id, "name": backup.server_name});
+        let data = json!({"server": about, "backup": {"id": backup.id, "name": backup.name}, "failure": failure});
+        outbox::tell(&mut tx, now, action, &data).await?;
+        if let Some(failure) = &failure {
+            let server = &backup.server_name;
+            let sentence = format!("The backup {} of your server {server} failed. {}", backup.name, failure.message);
+            notify_owner(&mut tx, now, backup.server_id, Kind::BackupFailed, &sentence).await?;
+        }
         tx.commit().await?;
         match &failure {
             None => tracing::info!(backup = %backup.id, server = %backup.server_id, "backup completed"),

@@ -9,6 +9,7 @@ use super::Task;
 use super::decide::GRACE;
 use crate::api::{ApiError, chain, power_by_schedule, send_command};
 use crate::app::App;
+use crate::backup::NewBackup;
 use crate::db::notifications::{Kind, notify_owner};
 use crate::db::schedule_runs::{self, Run, RunState};
 use crate::db::{Conn, DbError, schedules, servers};
@@ -64,7 +65,12 @@ async fn perform(app: &App, run: &Run) -> (RunState, Option<String>) {
             break;
         }
     }
-    if failed.is_empty() { (RunState::Completed, None) } else { (RunState::Failed, Some(failed.join(" "))) }
+    if !failed.is_empty() {
+        return (RunState::Failed, Some(failed.join(" ")));
+    }
+    let cut = (run.next_task > 0)
+        .then(|| format!("The panel was restarted during or after task {}, which was not repeated.", run.next_task));
+    (RunState::Completed, cut)
 }
 
 /// Does one task as soon as nobody holds the server; else says why not.
@@ -114,5 +120,22 @@ async fn act(app: &App, run: &Run, task: &Task) -> Result<(), ApiError> {
     match task {
         Task::Command { command, .. } => send_command(app, run.server_id, command.clone()).await,
         Task::Power { signal, .. } => power_by_schedule(app, run.server_id, *signal, &actor).await,
+        Task::Backup { name, locked, .. } => {
+            let (server_id, name, locked) = (run.server_id, name.clone(), *locked);
+            back_up(app, &NewBackup { server_id, name, storage_id: None, locked, created_by: actor }).await
+        }
+    }
+}
+
+/// Makes a backup and waits until it is complete, however long that takes: the tasks behind it may rely on it.
+async fn back_up(app: &App, new: &NewBackup) -> Result<(), ApiError> {
+    let id = app.backups.start(new).await?.id;
+    loop {
+        let backup = app.backups.get(id).await?;
+        if !backup.state.is_open() {
+            let failure = backup.failure.map(|failure| ApiError::conflict(failure.code, failure.message));
+            return failure.map_or(Ok(()), Err);
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }

@@ -33,6 +33,22 @@ pub enum Task {
         #[serde(default)]
         continue_on_failure: bool,
     },
+    /// A backup to the default storage. The run goes on when it is complete.
+    Backup {
+        /// For people; without it one that says when it was made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(example = "nightly")]
+        name: Option<String>,
+        /// Whether it is kept from being deleted.
+        #[serde(default)]
+        locked: bool,
+        /// Seconds since the end of the task before it.
+        #[serde(default)]
+        time_offset_s: u32,
+        /// Whether the tasks behind it are done although this one failed.
+        #[serde(default)]
+        continue_on_failure: bool,
+    },
 }
 
 impl Task {
@@ -40,7 +56,9 @@ impl Task {
     #[must_use]
     pub fn time_offset_s(&self) -> u32 {
         match self {
-            Self::Command { time_offset_s, .. } | Self::Power { time_offset_s, .. } => *time_offset_s,
+            Self::Command { time_offset_s, .. }
+            | Self::Power { time_offset_s, .. }
+            | Self::Backup { time_offset_s, .. } => *time_offset_s,
         }
     }
 
@@ -48,7 +66,9 @@ impl Task {
     #[must_use]
     pub fn continue_on_failure(&self) -> bool {
         match self {
-            Self::Command { continue_on_failure, .. } | Self::Power { continue_on_failure, .. } => *continue_on_failure,
+            Self::Command { continue_on_failure, .. }
+            | Self::Power { continue_on_failure, .. }
+            | Self::Backup { continue_on_failure, .. } => *continue_on_failure,
         }
     }
 
@@ -58,6 +78,7 @@ impl Task {
         match self {
             Self::Command { .. } => Right::Console,
             Self::Power { .. } => Right::Power,
+            Self::Backup { .. } => Right::Backups,
         }
     }
 }

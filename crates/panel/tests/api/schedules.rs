@@ -130,6 +130,21 @@ async fn a_task_that_fails_ends_the_run_unless_it_may() {
 }
 
 #[tokio::test]
+async fn a_backup_that_cannot_be_made_fails_the_run_and_says_why() {
+    let panel = Panel::start().await;
+    let (node, _agent) = panel.node("n", "25565").await;
+    let server = panel.server(&node).await;
+    let path = format!("/api/v1/servers/{server}/schedules");
+    let body = json!({"name": "Nightly", "cron": "0 4 * * *", "tasks": [{"action": "backup", "name": "nightly"}]});
+    let made = panel.post(&path, &body).await.created();
+    let one = format!("{path}/{}", made["id"].as_str().unwrap());
+    panel.post(&format!("{one}/run"), &json!({})).await.accepted();
+    let last = ended(&panel, &one).await;
+    assert_eq!(last["state"], "failed");
+    assert!(last["message"].as_str().unwrap().contains("no default storage"), "{last}");
+}
+
+#[tokio::test]
 async fn a_server_that_a_transfer_holds_is_not_run_by_hand() {
     let panel = Panel::start().await;
     let (node, _agent) = panel.node("n", "25565").await;

@@ -89,16 +89,24 @@ function Form({ server, editing, close, stale }: { server: string; editing: Sche
 
 const SIGNALS = ['start', 'stop', 'restart', 'kill'] as const;
 
+function fresh(action: string | null, wait: number): Task {
+  if (action === 'power') return { action, signal: 'restart', time_offset_s: wait };
+  if (action === 'backup') return { action, time_offset_s: wait };
+  return { action: 'command', command: '', time_offset_s: wait };
+}
+
 function TaskRow({ number, task, change, remove }: { number: number; task: Task; change: (task: Task) => void; remove: () => void }) {
   const wait = task.time_offset_s ?? 0;
   return (
     <Group gap="xs" align="flex-end" role="group" aria-label={`Task ${number}`}>
       <NumberInput label="Wait" suffix=" s" min={0} w={100} value={wait} onChange={(value) => change({ ...task, time_offset_s: typeof value === 'number' ? value : 0 })} />
-      <Select label="Do" w={130} allowDeselect={false} data={[{ value: 'command', label: 'Say a line' }, { value: 'power', label: 'Power' }]} value={task.action}
-        onChange={(action) => change(action === 'power' ? { action, signal: 'restart', time_offset_s: wait } : { action: 'command', command: '', time_offset_s: wait })} />
-      {task.action === 'command'
-        ? <TextInput label="Line" style={{ flex: 1, minWidth: 160 }} value={task.command} onChange={(event) => change({ ...task, command: event.currentTarget.value })} />
-        : <Select label="Signal" style={{ flex: 1 }} allowDeselect={false} data={[...SIGNALS]} value={task.signal} onChange={(signal) => signal && change({ ...task, signal })} />}
+      <Select label="Do" w={130} allowDeselect={false} data={[{ value: 'command', label: 'Say a line' }, { value: 'power', label: 'Power' }, { value: 'backup', label: 'Back up' }]} value={task.action}
+        onChange={(action) => change(fresh(action, wait))} />
+      {task.action === 'backup'
+        ? <TextInput label="Name of the backup" placeholder="the time" style={{ flex: 1, minWidth: 160 }} value={task.name ?? ''} onChange={(event) => change({ ...task, name: event.currentTarget.value || null })} />
+        : task.action === 'command'
+          ? <TextInput label="Line" style={{ flex: 1, minWidth: 160 }} value={task.command} onChange={(event) => change({ ...task, command: event.currentTarget.value })} />
+          : <Select label="Signal" style={{ flex: 1 }} allowDeselect={false} data={[...SIGNALS]} value={task.signal} onChange={(signal) => signal && change({ ...task, signal })} />}
       <ActionIcon size="lg" onClick={remove} aria-label={`Remove task ${number}`}><IconTrash size={18} /></ActionIcon>
     </Group>
   );

@@ -212,6 +212,9 @@ fn task_problems(tasks: &[Task]) -> Vec<Problem> {
         if let Task::Command { command, .. } = task {
             problems.extend(line_problems(&format!("tasks[{index}].command"), command));
         }
+        if let Task::Backup { name: Some(name), .. } = task {
+            problems.extend(check::name(&format!("tasks[{index}].name"), name));
+        }
         if task.time_offset_s() > LONGEST_OFFSET_S {
             let problem = format!("must be at most {LONGEST_OFFSET_S}");
             problems.push((format!("tasks[{index}].time_offset_s"), problem));
