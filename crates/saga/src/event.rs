@@ -25,6 +25,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Value::is_null")]
         output: Value,
     },
+    /// A person wants it to stand still: in front of the step, or inside of it. The attempt that comes next has a number
+    /// of its own.
+    Paused {
+        /// Which step.
+        step: String,
+    },
     /// It is given up, and with it the saga. It may have left half its work behind.
     Failed {
         /// Which step.
@@ -63,6 +69,7 @@ impl Event {
         match self {
             Self::Started { step, .. }
             | Self::Done { step, .. }
+            | Self::Paused { step }
             | Self::Failed { step, .. }
             | Self::UndoStarted { step, .. }
             | Self::Undone { step }
@@ -105,6 +112,7 @@ mod tests {
             spelled(&Event::Failed { step: step(), error: Cause::new("c", "m") }),
             r#"{"event":"failed","step":"copy","error":{"code":"c","message":"m"}}"#
         );
+        assert_eq!(spelled(&Event::Paused { step: step() }), r#"{"event":"paused","step":"copy"}"#);
         let read: Event = serde_json::from_str(r#"{"event":"done","step":"copy","later":1}"#).expect("it reads");
         assert_eq!(read, Event::Done { step: step(), output: Value::Null }, "an unknown field is ignored");
     }

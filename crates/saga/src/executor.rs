@@ -5,7 +5,10 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::{CANCELLED, Call, Cancel, Cause, Event, Failure, Log, Next, Plan, SagaId, Step, Store, StoreError};
+use crate::{
+    CANCELLED, Call, Cancel, Cause, Event, Failure, Halt, Hold, Log, Next, Pausing, Phase, Plan, SagaId, Step, Store,
+    StoreError,
+};
 
 /// Where a saga ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +75,29 @@ impl<C: Sync + ?Sized> Executor<C> {
     /// refused: the saga goes on meanwhile.
     #[must_use]
     pub fn takes_cancel(&self, log: &Log) -> bool {
-        matches!(self.plan.next(log), Next::Run { step, .. } if self.is_cancellable(step, log))
+        matches!(self.plan.next(log), Next::Run { step, .. } | Next::Hold { step, .. } if self.is_cancellable(step, log))
     }
 
     fn is_cancellable(&self, step: usize, log: &Log) -> bool {
         self.plan.is_before_pivot(step) && self.steps[step].takes_cancel(log)
+    }
+
+    /// Whether what is stuck where `log` stands may be given up by a person, as by a cancel: with `Failed`, and taken back.
+    #[must_use]
+    pub fn may_be_given_up(&self, log: &Log) -> bool {
+        let Next::Stuck { step } = self.plan.next(log) else { return false };
+        let forward = matches!(log.phase(self.plan.name(step)), Some(Phase::Stuck(Halt::Forward(_))));
+        forward && self.is_cancellable(step, log)
+    }
+
+    /// Whether a pause would be honoured where `log` stands, as [`Self::takes_cancel`] for a cancel.
+    #[must_use]
+    pub fn takes_hold(&self, log: &Log) -> bool {
+        matches!(self.plan.next(log), Next::Run { step, .. } | Next::Hold { step, .. } if self.pausing(step) != Pausing::Never)
+    }
+
+    fn pausing(&self, step: usize) -> Pausing {
+        if self.plan.is_before_pivot(step) { self.steps[step].pausing() } else { Pausing::Never }
     }
 
     /// Runs `saga` until it rests, from wherever its log says that it stands.
@@ -86,15 +107,17 @@ impl<C: Sync + ?Sized> Executor<C> {
         context: &C,
         store: &dyn Store,
         cancel: &Cancel,
+        hold: &Hold,
         watcher: &dyn Watcher,
     ) -> Result<Rest, RunError> {
         let events = store.load(saga).await.map_err(RunError::Store)?;
         let log = self.plan.fold(events)?;
         watcher.recorded(&log, None).await;
-        let mut life = Life { executor: self, saga, context, store, cancel, watcher, log, begun_here: None };
+        let mut life = Life { executor: self, saga, context, store, cancel, hold, watcher, log, begun_here: None };
         loop {
             match self.plan.next(&life.log) {
                 Next::Run { step, attempt, begun } => life.forward(step, attempt, begun).await?,
+                Next::Hold { step, attempt } => life.held(step, attempt).await?,
                 Next::Undo { step, attempt, begun } => life.backward(step, attempt, begun).await?,
                 Next::Committed => return Ok(Rest::Committed),
                 Next::RolledBack => return Ok(Rest::RolledBack),
@@ -111,6 +134,7 @@ struct Life<'a, C: ?Sized> {
     context: &'a C,
     store: &'a dyn Store,
     cancel: &'a Cancel,
+    hold: &'a Hold,
     watcher: &'a dyn Watcher,
     log: Log,
     /// The position in the log at which this life wrote the start of the attempt that comes next.
@@ -124,29 +148,69 @@ impl<C: Sync + ?Sized> Life<'_, C> {
             // Where the log begins here already, it is too late from the first instant of this life on.
             self.cancel.close();
         }
+        match self.executor.pausing(index) {
+            Pausing::Never => drop(self.hold.close()),
+            Pausing::Around | Pausing::Inside if !begun && self.hold.is_held() => {
+                return self.write(Event::Paused { step: name }).await;
+            }
+            Pausing::Around | Pausing::Inside => {}
+        }
         if !begun {
             self.write_start(Event::Started { step: name.clone(), attempt, because: None }).await?;
         }
-        let event = match self.attempt(index, attempt).await {
+        let Some(came) = self.attempt(index, attempt).await else {
+            return self.write(Event::Paused { step: name }).await;
+        };
+        let event = match came {
+            Ok(_) if self.is_last_chance_to_hold(index) && !self.cancel.is_requested() && !self.hold.close() => {
+                Event::Paused { step: name }
+            }
             Ok(_) if self.is_last_chance_to_cancel(index) && !self.cancel.close() => {
                 Event::Failed { step: name, error: cancelled() }
             }
             Ok(output) => Event::Done { step: name, output },
-            Err(Failure::Retry(cause)) => match self.executor.steps[index].retries().pause_after(attempt) {
-                Some(pause) => {
-                    self.pause(index, pause).await;
-                    let again = Event::Started { step: name, attempt: attempt + 1, because: Some(cause) };
-                    return self.write_start(again).await;
+            Err(Failure::Retry(cause)) => {
+                match self.executor.steps[index].retries().pause_after(self.counted(index, attempt)) {
+                    Some(pause) => {
+                        self.pause(index, pause).await;
+                        if self.executor.pausing(index) != Pausing::Never && self.hold.is_held() {
+                            return self.write(Event::Paused { step: name }).await;
+                        }
+                        let again = Event::Started { step: name, attempt: attempt + 1, because: Some(cause) };
+                        return self.write_start(again).await;
+                    }
+                    None => self.given_up(index, cause),
                 }
-                None => self.given_up(index, cause),
-            },
+            }
             Err(Failure::Undo(cause)) => self.given_up(index, cause),
             Err(Failure::Stuck(error)) => Event::Stuck { step: name, error },
         };
         self.write(event).await
     }
 
+    /// Stands still until the hold is released, or a cancel is requested.
+    async fn held(&mut self, index: usize, attempt: u32) -> Result<(), RunError> {
+        let step = self.name(index);
+        let rest = async {
+            if attempt > 1 {
+                self.executor.steps[index].hold(self.context, &self.call(attempt - 1)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = self.cancel.requested() => {}
+            () = self.hold.released() => {}
+            () = rest => {}
+        }
+        if self.cancel.is_requested() {
+            return self.write(Event::Failed { step, error: cancelled() }).await;
+        }
+        self.write_start(Event::Started { step, attempt, because: None }).await
+    }
+
     async fn backward(&mut self, index: usize, attempt: u32, begun: bool) -> Result<(), RunError> {
+        self.hold.end();
         let name = self.name(index);
         if !begun {
             self.write_start(Event::UndoStarted { step: name.clone(), attempt, because: None }).await?;
@@ -154,7 +218,7 @@ impl<C: Sync + ?Sized> Life<'_, C> {
         let step = &self.executor.steps[index];
         let event = match step.undo(self.context, &self.call(attempt)).await {
             Ok(()) => Event::Undone { step: name },
-            Err(Failure::Retry(cause)) => match step.undo_retries().pause_after(attempt) {
+            Err(Failure::Retry(cause)) => match step.undo_retries().pause_after(self.counted(index, attempt)) {
                 Some(pause) => {
                     tokio::time::sleep(pause).await;
                     let again = Event::UndoStarted { step: name, attempt: attempt + 1, because: Some(cause) };
@@ -167,31 +231,38 @@ impl<C: Sync + ?Sized> Life<'_, C> {
         self.write(event).await
     }
 
-    /// Runs the step. Where it may, a cancel interrupts it: its future is dropped, its undo cleans up.
-    async fn attempt(&self, index: usize, attempt: u32) -> Result<Value, Failure> {
+    /// Runs the step. Where it may, a cancel interrupts it: its future is dropped, its undo cleans up. So may a pause: then
+    /// there is no answer, and it is begun again later.
+    async fn attempt(&self, index: usize, attempt: u32) -> Option<Result<Value, Failure>> {
         let call = self.call(attempt);
         let run = self.executor.steps[index].run(self.context, &call);
-        if !self.is_cancellable(index) {
-            return run.await;
+        let (cancellable, inside) = (self.is_cancellable(index), self.executor.pausing(index) == Pausing::Inside);
+        if cancellable && self.cancel.is_requested() {
+            return Some(Err(Failure::Undo(cancelled())));
         }
-        if self.cancel.is_requested() {
-            return Err(Failure::Undo(cancelled()));
+        if inside && self.hold.is_held() {
+            return None;
         }
         tokio::select! {
             biased;
-            result = run => result,
-            () = self.cancel.requested() => Err(Failure::Undo(cancelled())),
+            result = run => Some(result),
+            () = self.cancel.requested(), if cancellable => Some(Err(Failure::Undo(cancelled()))),
+            () = self.hold.held(), if inside => None,
         }
     }
 
-    /// Waits between two attempts; a cancel cuts it short, and the next attempt notices it.
+    /// Attempts that count against the retries.
+    fn counted(&self, index: usize, attempt: u32) -> u32 {
+        attempt.saturating_sub(self.log.excused(index))
+    }
+
+    /// Waits between two attempts; a cancel or a pause cuts it short, and whoever comes next notices it.
     async fn pause(&self, index: usize, pause: std::time::Duration) {
-        if !self.is_cancellable(index) {
-            return tokio::time::sleep(pause).await;
-        }
+        let (cancellable, pausable) = (self.is_cancellable(index), self.executor.pausing(index) != Pausing::Never);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = self.cancel.requested() => {}
+            () = self.cancel.requested(), if cancellable => {}
+            () = self.hold.held(), if pausable => {}
         }
     }
 
@@ -200,6 +271,13 @@ impl<C: Sync + ?Sized> Life<'_, C> {
     fn is_last_chance_to_cancel(&self, index: usize) -> bool {
         let next = index + 1;
         self.is_cancellable(index) && (next == self.executor.steps.len() || !self.is_cancellable(next))
+    }
+
+    /// The same for a pause. The step is begun again when the saga goes on: what it did may be stale by then.
+    fn is_last_chance_to_hold(&self, index: usize) -> bool {
+        let (next, steps) = (index + 1, self.executor.steps.len());
+        let pausing = |index| self.executor.pausing(index) != Pausing::Never;
+        pausing(index) && (next == steps || !pausing(next))
     }
 
     fn is_cancellable(&self, index: usize) -> bool {

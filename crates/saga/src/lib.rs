@@ -9,6 +9,9 @@
 //!                Undone     Undone, UndoStarted                    ▼
 //! ```
 //!
+//! A person may hold a saga before the pivot ([`Hold`]): `Paused` is on record, and the next attempt begins when they let
+//! go. What is stuck goes on where it stood once a person's word ([`Plan::again`]) is in its log.
+//!
 //! The state of a saga is the fold of its [`Event`]s and nothing else. [`Plan::next`] decides from that state what
 //! happens now, and [`Plan::record`] refuses every event that cannot follow: when it is written and when it is read
 //! again. There is no recovery code; after a crash the [`Executor`] loads the log and asks again.
@@ -19,6 +22,7 @@
 mod cancel;
 mod event;
 mod executor;
+mod hold;
 mod log;
 mod memory;
 mod plan;
@@ -29,10 +33,11 @@ pub mod testing;
 pub use cancel::Cancel;
 pub use event::{Cause, Event};
 pub use executor::{Executor, Rest, RunError, Silent, Watcher};
-pub use log::{Log, Phase};
+pub use hold::Hold;
+pub use log::{Halt, Log, Phase};
 pub use memory::MemoryStore;
 pub use plan::{IllegalEvent, Next, Plan};
-pub use step::{Call, Failure, Retries, Step};
+pub use step::{Call, Failure, Pausing, Retries, Step};
 pub use store::{SagaId, Store, StoreError};
 
 /// The code of the [`Cause`] of a saga that was cancelled.

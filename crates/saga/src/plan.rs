@@ -1,6 +1,6 @@
 //! The decisions: what happens next, and which event may follow. Pure and total.
 
-use crate::{Event, Log, Phase};
+use crate::{Event, Halt, Log, Phase};
 
 /// The order of the steps, and the point of no return.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,13 @@ pub enum Next {
         attempt: u32,
         /// Whether `UndoStarted` is on record.
         begun: bool,
+    },
+    /// A person holds it here. Once that has ended, this attempt begins.
+    Hold {
+        /// Index of the step.
+        step: usize,
+        /// 1 for the first.
+        attempt: u32,
     },
     /// Every step is done.
     Committed,
@@ -98,7 +105,7 @@ impl Plan {
     #[must_use]
     pub fn is_past_pivot(&self, log: &Log) -> bool {
         match self.next(log) {
-            Next::Run { step, .. } => !self.is_before_pivot(step),
+            Next::Run { step, .. } | Next::Hold { step, .. } => !self.is_before_pivot(step),
             Next::Committed => true,
             Next::Undo { .. } | Next::RolledBack => false,
             Next::Stuck { .. } => log.steps.iter().take(self.pivot).all(|entry| entry.phase == Phase::Done),
@@ -109,7 +116,7 @@ impl Plan {
     #[must_use]
     pub fn next(&self, log: &Log) -> Next {
         let phases = || log.steps.iter().map(|entry| entry.phase);
-        if let Some(step) = phases().position(|phase| phase == Phase::Stuck) {
+        if let Some(step) = phases().position(|phase| matches!(phase, Phase::Stuck(_))) {
             return Next::Stuck { step };
         }
         if phases().any(|phase| matches!(phase, Phase::Failed | Phase::Undoing(_) | Phase::Undone)) {
@@ -119,8 +126,22 @@ impl Plan {
             None => Next::Committed,
             Some(step) => match log.steps[step].phase {
                 Phase::Running(attempt) => Next::Run { step, attempt, begun: true },
+                Phase::Paused(last) => Next::Hold { step, attempt: last + 1 },
                 _ => Next::Run { step, attempt: 1, begun: false },
             },
+        }
+    }
+
+    /// What a person lets happen who has looked at a saga that is stuck, and wants it tried again: the next attempt of
+    /// what it is stuck at. None if it is not stuck.
+    #[must_use]
+    pub fn again(&self, log: &Log) -> Option<Event> {
+        let Next::Stuck { step } = self.next(log) else { return None };
+        let (name, because) = (self.name(step).to_owned(), log.stuck().map(|(_, cause)| cause.clone()));
+        match log.steps[step].phase {
+            Phase::Stuck(Halt::Forward(last)) => Some(Event::Started { step: name, attempt: last + 1, because }),
+            Phase::Stuck(Halt::Back(last)) => Some(Event::UndoStarted { step: name, attempt: last + 1, because }),
+            _ => None,
         }
     }
 
@@ -130,8 +151,9 @@ impl Plan {
     /// done, and undoing runs strictly backwards.
     pub fn record(&self, log: &mut Log, event: &Event) -> Result<(), IllegalEvent> {
         let refused = || IllegalEvent { event: event.clone(), position: log.length() };
-        let (Next::Run { step, .. } | Next::Undo { step, .. }) = self.next(log) else {
-            return Err(refused());
+        let step = match self.next(log) {
+            Next::Run { step, .. } | Next::Undo { step, .. } | Next::Hold { step, .. } | Next::Stuck { step } => step,
+            Next::Committed | Next::RolledBack => return Err(refused()),
         };
         if self.steps[step] != event.step() {
             return Err(refused());
@@ -155,17 +177,34 @@ fn next_back(log: &Log) -> Next {
     }
 }
 
-/// The transition table of one step.
+/// The transition table of one step. What leads out of being stuck is a person's word; an executor never writes it.
 fn follow(phase: Phase, event: &Event, before_pivot: bool) -> Option<Phase> {
     Some(match (phase, event) {
         (Phase::Idle, Event::Started { attempt: 1, .. }) => Phase::Running(1),
         (Phase::Running(last), Event::Started { attempt, .. }) if *attempt == last + 1 => Phase::Running(*attempt),
         (Phase::Running(_), Event::Done { .. }) => Phase::Done,
-        (Phase::Running(_), Event::Failed { .. }) if before_pivot => Phase::Failed,
+        (Phase::Idle, Event::Paused { .. }) if before_pivot => Phase::Paused(0),
+        (Phase::Running(last), Event::Paused { .. }) if before_pivot => Phase::Paused(last),
+        (Phase::Paused(last) | Phase::Stuck(Halt::Forward(last)), Event::Started { attempt, .. })
+            if *attempt == last + 1 =>
+        {
+            Phase::Running(*attempt)
+        }
+        (Phase::Running(_) | Phase::Paused(_) | Phase::Stuck(Halt::Forward(_)), Event::Failed { .. })
+            if before_pivot =>
+        {
+            Phase::Failed
+        }
+        // Past the pivot there is no way back: what a person has settled by hand counts as done.
+        (Phase::Stuck(Halt::Forward(_)), Event::Done { .. }) if !before_pivot => Phase::Done,
         (Phase::Done | Phase::Failed, Event::UndoStarted { attempt: 1, .. }) => Phase::Undoing(1),
         (Phase::Undoing(last), Event::UndoStarted { attempt, .. }) if *attempt == last + 1 => Phase::Undoing(*attempt),
-        (Phase::Undoing(_), Event::Undone { .. }) => Phase::Undone,
-        (Phase::Running(_) | Phase::Undoing(_), Event::Stuck { .. }) => Phase::Stuck,
+        (Phase::Stuck(Halt::Back(last)), Event::UndoStarted { attempt, .. }) if *attempt == last + 1 => {
+            Phase::Undoing(*attempt)
+        }
+        (Phase::Undoing(_) | Phase::Stuck(Halt::Back(_)), Event::Undone { .. }) => Phase::Undone,
+        (Phase::Running(last), Event::Stuck { .. }) => Phase::Stuck(Halt::Forward(last)),
+        (Phase::Undoing(last), Event::Stuck { .. }) => Phase::Stuck(Halt::Back(last)),
         _ => return None,
     })
 }
@@ -195,35 +234,45 @@ mod tests {
         Event::Undone { step: step.into() }
     }
 
+    fn paused(step: &str) -> Event {
+        Event::Paused { step: step.into() }
+    }
+
     fn stuck(step: &str) -> Event {
         Event::Stuck { step: step.into(), error: Cause::new("lost", "nobody knows") }
     }
 
     /// Every event that could be offered for steps `a`, `b` and a stranger.
     fn all_events() -> Vec<Event> {
-        let of =
-            |step| {
-                [started(step, 1), started(step, 2), done(step), failed(step), undo_started(step, 1)]
-                    .into_iter()
-                    .chain([undo_started(step, 2), undone(step), stuck(step)])
-            };
+        let of = |step| {
+            [started(step, 1), started(step, 2), done(step), failed(step), undo_started(step, 1)]
+                .into_iter()
+                .chain([started(step, 3), undo_started(step, 2), undo_started(step, 3), undone(step)])
+                .chain([stuck(step), paused(step)])
+        };
         ["a", "b", "stranger"].into_iter().flat_map(of).collect()
     }
 
     #[test]
     fn every_log_that_can_be_written_leads_on_or_rests() {
-        // All sequences of up to seven events, pruned at the first illegal one: `next` must agree with `record` about
+        // All sequences of up to six events, pruned at the first illegal one: `next` must agree with `record` about
         // each prefix, and a saga at rest takes nothing more.
         for pivot in 0..=2 {
             let plan = Plan::new(["a", "b"], pivot);
             let mut logs = vec![plan.empty_log()];
             let mut seen = 0_u32;
-            for _ in 0..7 {
+            for _ in 0..6 {
                 let mut longer = vec![];
                 for log in &logs {
                     let followers = followers(&plan, log);
-                    let rests = matches!(plan.next(log), Next::Committed | Next::RolledBack | Next::Stuck { .. });
-                    assert_eq!(followers.is_empty(), rests, "{log:?}");
+                    let rests = matches!(plan.next(log), Next::Committed | Next::RolledBack);
+                    let tried = log.steps.iter().any(|entry| is_third(entry.phase));
+                    assert!(followers.is_empty() == rests || tried, "{log:?}");
+                    if let Some(again) = plan.again(log) {
+                        let mut log = log.clone();
+                        plan.record(&mut log, &again).expect("what is stuck can be tried again");
+                        assert!(matches!(plan.next(&log), Next::Run { .. } | Next::Undo { .. }), "{log:?}");
+                    }
                     longer.extend(followers);
                 }
                 seen += u32::try_from(longer.len()).expect("few");
@@ -231,6 +280,11 @@ mod tests {
             }
             assert!(seen > 15, "only {seen} logs with pivot {pivot}");
         }
+    }
+
+    /// No fourth attempt is offered here.
+    fn is_third(phase: Phase) -> bool {
+        matches!(phase, Phase::Stuck(Halt::Forward(3) | Halt::Back(3)) | Phase::Paused(3))
     }
 
     fn followers(plan: &Plan, log: &Log) -> Vec<Log> {
@@ -251,6 +305,53 @@ mod tests {
         plan.record(&mut log, &stuck("b")).expect("being stuck is possible anywhere");
         assert_eq!(plan.next(&log), Next::Stuck { step: 1 });
         assert!(plan.is_past_pivot(&log));
+    }
+
+    #[test]
+    fn a_pause_holds_until_the_next_attempt_begins_or_it_is_given_up() {
+        let plan = Plan::new(["a", "b"], 1);
+        let mut log = plan.fold([started("a", 1), paused("a")]).expect("legal");
+        assert_eq!(plan.next(&log), Next::Hold { step: 0, attempt: 2 });
+        assert!(log.was_interrupted("a"));
+        assert!(plan.record(&mut log, &done("a")).is_err(), "nothing runs that could be done");
+        let mut given_up = log.clone();
+        plan.record(&mut given_up, &failed("a")).expect("it can be cancelled");
+        assert_eq!(plan.next(&given_up), Next::Undo { step: 0, attempt: 1, begun: false });
+        plan.record(&mut log, &started("a", 2)).expect("it goes on");
+        assert_eq!(log.excused(0), 1, "an attempt that was paused did not fail");
+        plan.record(&mut log, &done("a")).expect("legal");
+        assert!(plan.record(&mut log, &paused("b")).is_err(), "past the pivot nothing is held");
+        let log = plan.fold([paused("a")]).expect("legal");
+        assert_eq!(plan.next(&log), Next::Hold { step: 0, attempt: 1 });
+        assert!(!log.was_interrupted("a"));
+    }
+
+    #[test]
+    fn out_of_being_stuck_lead_a_person_s_words_only() {
+        let plan = Plan::new(["a", "b"], 1);
+        let before = plan.fold([started("a", 1), started("a", 2), stuck("a")]).expect("legal");
+        let because = Some(Cause::new("lost", "nobody knows"));
+        assert_eq!(
+            plan.again(&before),
+            Some(Event::Started { step: "a".into(), attempt: 3, because: because.clone() })
+        );
+        assert!(plan.record(&mut before.clone(), &done("a")).is_err(), "it can be taken back, so nobody settles it");
+        plan.record(&mut before.clone(), &failed("a")).expect("it can be given up");
+        let mut again = before.clone();
+        plan.record(&mut again, &started("a", 3)).expect("legal");
+        assert_eq!(again.excused(0), 2, "its retries begin anew");
+
+        let past = plan.fold([started("a", 1), done("a"), started("b", 1), stuck("b")]).expect("legal");
+        assert!(plan.record(&mut past.clone(), &failed("b")).is_err(), "there is no way back");
+        let mut settled = past.clone();
+        plan.record(&mut settled, &done("b")).expect("it can be settled by hand");
+        assert_eq!(plan.next(&settled), Next::Committed);
+
+        let back = [started("a", 1), failed("a"), undo_started("a", 1), stuck("a")];
+        let mut back = plan.fold(back).expect("legal");
+        assert_eq!(plan.again(&back), Some(Event::UndoStarted { step: "a".into(), attempt: 2, because }));
+        plan.record(&mut back, &undone("a")).expect("it can be settled by hand");
+        assert_eq!(plan.next(&back), Next::RolledBack);
     }
 
     #[test]

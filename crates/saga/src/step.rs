@@ -38,6 +38,15 @@ pub trait Step<C: Sync + ?Sized>: Send + Sync {
         true
     }
 
+    /// Whether a person may hold the saga here. From the first step that says [`Pausing::Never`] on, none may.
+    fn pausing(&self) -> Pausing {
+        Pausing::Never
+    }
+
+    /// It was interrupted by a pause, and is held: whatever goes on elsewhere for it should come to rest. Called once per
+    /// life of the process while it is held, dropped when it goes on; what cannot be said is not waited for.
+    async fn hold(&self, _context: &C, _call: &Call<'_>) {}
+
     /// How often [`Failure::Retry`] is believed when running.
     fn retries(&self) -> Retries {
         Retries::DEFAULT
@@ -47,6 +56,18 @@ pub trait Step<C: Sync + ?Sized>: Send + Sync {
     fn undo_retries(&self) -> Retries {
         Retries::PERSISTENT
     }
+}
+
+/// Where in a step a saga may be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pausing {
+    /// Neither here nor later.
+    Never,
+    /// In front of it, and behind it: it is short, or half of it is of no use.
+    Around,
+    /// Also inside: its future is dropped, and it is begun again when the saga goes on. Where it is the last step that
+    /// can be held, a pause behind it begins it again, too.
+    Inside,
 }
 
 /// What a step is told about this call of it.

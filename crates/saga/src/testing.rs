@@ -27,6 +27,7 @@ pub fn sample_events() -> Vec<Event> {
         Event::Started { step: step(), attempt: 1, because: None },
         Event::Started { step: step(), attempt: 2, because: Some(cause()) },
         Event::Done { step: step(), output: serde_json::json!({"bytes": 7, "name": "wörld"}) },
+        Event::Paused { step: step() },
         Event::Failed { step: step(), error: cause() },
         Event::UndoStarted { step: step(), attempt: 1, because: None },
         Event::Undone { step: step() },

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga::{
-    CANCELLED, Call, Cancel, Cause, Event, Executor, Failure, Log, MemoryStore, Phase, Rest, Retries, RunError, SagaId,
-    Silent, Step, Store,
+    CANCELLED, Call, Cancel, Cause, Event, Executor, Failure, Hold, Log, MemoryStore, Phase, Rest, Retries, RunError,
+    SagaId, Silent, Step, Store,
 };
 use serde_json::Value;
 
@@ -71,7 +71,8 @@ fn saga() -> SagaId {
 async fn end(steps: &[Handle], pivot: usize) -> (Rest, Vec<Event>) {
     let store = MemoryStore::new();
     let steps = steps.iter().map(|s| Box::new(s.clone()) as Box<dyn Step<()>>).collect();
-    let rest = Executor::new(steps, pivot).run(&saga(), &(), &store, &Cancel::new(), &Silent).await.unwrap();
+    let rest =
+        Executor::new(steps, pivot).run(&saga(), &(), &store, &Cancel::new(), &Hold::new(), &Silent).await.unwrap();
     (rest, store.load(&saga()).await.unwrap())
 }
 
@@ -152,7 +153,8 @@ async fn a_cancel_drops_the_running_step_before_the_pivot() {
     let dropped = std::sync::Arc::new(AtomicU32::new(0));
     let executor = Executor::new(vec![Box::new(Hanging(dropped.clone())) as Box<dyn Step<()>>], 1);
     let (store, cancel, id) = (MemoryStore::new(), Cancel::new(), saga());
-    let run = executor.run(&id, &(), &store, &cancel, &Silent);
+    let hold = Hold::new();
+    let run = executor.run(&id, &(), &store, &cancel, &hold, &Silent);
     let (rest, ()) = tokio::join!(run, async {
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert!(cancel.request());
@@ -167,7 +169,8 @@ async fn a_cancel_drops_the_running_step_before_the_pivot() {
 async fn a_cancel_past_the_pivot_is_ignored() {
     let executor = Executor::new(vec![Box::new(Hanging(std::sync::Arc::default())) as Box<dyn Step<()>>], 0);
     let (store, cancel, id) = (MemoryStore::new(), Cancel::made(), saga());
-    let run = executor.run(&id, &(), &store, &cancel, &Silent);
+    let hold = Hold::new();
+    let run = executor.run(&id, &(), &store, &cancel, &hold, &Silent);
     let ended = tokio::time::timeout(Duration::from_hours(1), run).await;
     assert!(ended.is_err(), "it goes on");
 }
@@ -201,7 +204,8 @@ async fn a_step_that_takes_no_cancel_closes_it_for_good_before_it_begins() {
     let executor = Executor::new(steps, 2);
     let (store, cancel, id) = (MemoryStore::new(), Cancel::new(), saga());
     assert!(executor.takes_cancel(&executor.plan().empty_log()));
-    let run = executor.run(&id, &(), &store, &cancel, &Silent);
+    let hold = Hold::new();
+    let run = executor.run(&id, &(), &store, &cancel, &hold, &Silent);
     let (rest, ()) = tokio::join!(run, async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let log = executor.plan().fold(store.load(&id).await.unwrap()).unwrap();
@@ -217,9 +221,9 @@ async fn the_second_of_two_executors_gives_way() {
     let store = MemoryStore::new();
     let make = || Executor::new(vec![Box::new(Hanging(std::sync::Arc::default())) as Box<dyn Step<()>>], 0);
     let (first, second) = (make(), make());
-    let (never, id) = (Cancel::new(), saga());
+    let (never, hold, id) = (Cancel::new(), Hold::new(), saga());
     let (one, two) = tokio::join!(
-        tokio::time::timeout(Duration::from_mins(1), first.run(&id, &(), &store, &never, &Silent)),
+        tokio::time::timeout(Duration::from_mins(1), first.run(&id, &(), &store, &never, &hold, &Silent)),
         tokio::time::timeout(Duration::from_mins(1), async {
             // Loaded before the first wrote, writes after it.
             store_that_is_behind(&second, &store).await
@@ -251,7 +255,7 @@ async fn store_that_is_behind(executor: &Executor<()>, store: &MemoryStore) -> R
             self.0.close(saga).await
         }
     }
-    executor.run(&saga(), &(), &Behind(store), &Cancel::new(), &Silent).await
+    executor.run(&saga(), &(), &Behind(store), &Cancel::new(), &Hold::new(), &Silent).await
 }
 
 #[tokio::test]
@@ -259,6 +263,6 @@ async fn a_log_that_this_plan_cannot_have_written_is_refused() {
     let store = MemoryStore::new();
     store.append(&saga(), 0, &Event::Undone { step: "a".into() }).await.unwrap();
     let executor = Executor::new(vec![Box::new(step("a", vec![], vec![])) as Box<dyn Step<()>>], 1);
-    let refused = executor.run(&saga(), &(), &store, &Cancel::new(), &Silent).await;
+    let refused = executor.run(&saga(), &(), &store, &Cancel::new(), &Hold::new(), &Silent).await;
     assert!(matches!(refused, Err(RunError::Illegal(_))));
 }

@@ -213,9 +213,10 @@ pub(crate) async fn run(world: &Shared, steps: usize, pivot: usize, cancel: &Can
     for lives in 1..=10 {
         let flip = |index| -> Box<dyn Step<()>> { Box::new(Flip { index, name: NAMES[index], world: world.clone() }) };
         let executor = Executor::new((0..steps).map(flip).collect(), pivot);
+        let hold = saga::Hold::new();
         let rest = tokio::select! {
             biased;
-            rest = executor.run(&saga, &(), &store, cancel, &Silent) => Some(rest.unwrap()),
+            rest = executor.run(&saga, &(), &store, cancel, &hold, &Silent) => Some(rest.unwrap()),
             () = died(world) => None,
         };
         if let Some(rest) = rest {
