@@ -39,7 +39,7 @@ pub use error::{Error, Result};
 pub use fill::publish_into;
 pub use identity::{Fingerprint, Identity, Ticket};
 pub use meeting::{Dialled, Rendezvous};
-pub use options::{OwnerMap, ReceiverConfig, ReceiverLimits, SourceOptions};
+pub use options::{OwnerMap, ReceiverConfig, ReceiverLimits, Sharing, SourceOptions};
 pub use probe::{Probe, probe};
 pub use progress::{Progress, ProgressSnapshot};
 pub use publish::publish;

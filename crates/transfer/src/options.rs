@@ -72,6 +72,18 @@ impl Default for ReceiverLimits {
     }
 }
 
+/// How a tree that is there already is built on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// What is unchanged is the same inode in both trees, until one of them is changed by us. For a base that goes when
+    /// the new tree takes its place.
+    #[default]
+    Link,
+    /// What is unchanged is copied (its blocks are shared where the file system can). For a base that must stay as it is
+    /// although somebody will write to the new tree.
+    Copy,
+}
+
 /// For [`crate::Listener::expect`].
 #[derive(Clone, Debug)]
 pub struct ReceiverConfig {
@@ -80,6 +92,8 @@ pub struct ReceiverConfig {
     pub staging: PathBuf,
     /// An existing tree, never modified: what is unchanged there is not sent.
     pub base: Option<PathBuf>,
+    /// How it is built on.
+    pub sharing: Sharing,
     /// Applied after the source's own.
     pub owner: OwnerMap,
     /// What a source may send.
@@ -96,6 +110,7 @@ impl ReceiverConfig {
         Self {
             staging: staging.into(),
             base: None,
+            sharing: Sharing::Link,
             owner: OwnerMap::Keep,
             limits: ReceiverLimits::default(),
             progress: Arc::default(),

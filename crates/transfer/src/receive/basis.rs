@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     leaf::{BLOCK, Leaf, blocks, leaf},
     link::Frame,
+    options::Sharing,
     stat::Stat,
     store::Leaves,
     sys,
@@ -59,10 +60,10 @@ impl Applier<'_> {
         }
         let mut adopted = None;
         if let Some(old) = &staging.old {
-            adopted = take_over(old.as_fd(), path, dir, name, true)?;
+            adopted = take_over(old.as_fd(), path, dir, name, From::Old)?;
         }
         if let Some(base) = staging.base.as_ref().filter(|_| adopted.is_none()) {
-            adopted = take_over(base.as_fd(), path, dir, name, false)?;
+            adopted = take_over(base.as_fd(), path, dir, name, From::Base(self.shared.config.sharing))?;
         }
         if let Some(adopted) = &adopted {
             let mut target = self.shared.target();
@@ -81,8 +82,17 @@ impl Applier<'_> {
     }
 }
 
+/// Which other tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Ours, to take apart.
+    Old,
+    /// Not ours to change.
+    Base(Sharing),
+}
+
 /// Brings the file at `path` of another tree to `name` in `dir`. None if there is no such file.
-fn take_over(from: BorrowedFd<'_>, path: &[u8], dir: &OwnedFd, name: &[u8], ours: bool) -> Result<Option<Adopted>> {
+fn take_over(from: BorrowedFd<'_>, path: &[u8], dir: &OwnedFd, name: &[u8], tree: From) -> Result<Option<Adopted>> {
     let failed = |e| Error::io(shown(path), e);
     let (parent, base_name) = split(path);
     let there = sys::open_dir(from, parent).and_then(|parent| {
@@ -98,7 +108,7 @@ fn take_over(from: BorrowedFd<'_>, path: &[u8], dir: &OwnedFd, name: &[u8], ours
         return Ok(None);
     }
     let adopted = |borrowed, copied| Ok(Some(Adopted { size: stat.size, borrowed, copied }));
-    if ours && stat.nlink == 1 {
+    if tree == From::Old && stat.nlink == 1 {
         match renameat(&parent, base_name, dir, name) {
             Ok(()) => return adopted(false, false),
             // Its directory got a final mode that denies us.
@@ -106,7 +116,7 @@ fn take_over(from: BorrowedFd<'_>, path: &[u8], dir: &OwnedFd, name: &[u8], ours
             Err(e) => return Err(failed(e)),
         }
     }
-    if !ours {
+    if tree == From::Base(Sharing::Link) {
         match linkat(&parent, base_name, dir, name, AtFlags::empty()) {
             Ok(()) => return adopted(true, false),
             Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::ACCESS | Errno::OPNOTSUPP) => {}
