@@ -66,6 +66,11 @@ impl Layout {
         self.retained().join(transfer.to_string())
     }
 
+    /// The files of that.
+    pub(crate) fn retained_data(&self, transfer: TransferId) -> PathBuf {
+        self.retained_of(transfer).join("data")
+    }
+
     pub(crate) fn record_of(&self, transfer: TransferId) -> PathBuf {
         self.transfers().join(format!("{transfer}.json"))
     }

@@ -78,6 +78,10 @@ impl Node {
         if let Request::Backup { backup_id, server_id, action } = request {
             return Box::pin(async move { node.backups.turn(&node, backup_id, server_id, action).await });
         }
+        if let Request::AdjustCopy { transfer_id, server_id, bandwidth_limit, max_freeze_ms } = request {
+            let adjusted = self.transfers.adjust(transfer_id, server_id, bandwidth_limit, max_freeze_ms);
+            return Box::pin(async move { adjusted.map_or_else(Outcome::Err, |()| Outcome::Ok(Reply::Done)) });
+        }
         Box::pin(async move {
             match node.answer(request).await {
                 Ok(reply) => Outcome::Ok(reply),
@@ -119,7 +123,7 @@ impl Node {
                 let answer = database::look(&host, port, &database, &username, &password).await;
                 return Ok(Reply::DatabaseChecked { answer });
             }
-            Request::Transfer { .. } | Request::Backup { .. } => {
+            Request::Transfer { .. } | Request::Backup { .. } | Request::AdjustCopy { .. } => {
                 return Err(AgentError::new(ErrorCode::Internal, "it has a way of its own"));
             }
         }

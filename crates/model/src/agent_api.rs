@@ -220,6 +220,18 @@ pub enum Request {
         /// What to do.
         action: BackupAction,
     },
+    /// What counts from now on for the copy that a source makes. It is no step and has no key: the last word counts, and
+    /// it counts for the copy that runs.
+    AdjustCopy {
+        /// Whose copy.
+        transfer_id: TransferId,
+        /// The server that moves.
+        server_id: ServerId,
+        /// Bytes per second; none for as fast as it goes.
+        bandwidth_limit: Option<u64>,
+        /// Milliseconds that the freeze may be predicted to last.
+        max_freeze_ms: u64,
+    },
     /// One step of a transfer.
     Transfer {
         /// Which step of which transfer in which epoch.
@@ -295,6 +307,10 @@ pub enum TransferAction {
         bytes: u64,
         /// Inodes that must fit.
         files: u64,
+        /// The transfer whose retained copy is here and is built on: what it has is not sent. It is not changed, and not
+        /// destroyed for as long as this transfer may need it.
+        #[serde(default)]
+        basis: Option<TransferId>,
     },
     /// Source: copy while it runs, until the predicted freeze fits. → [`Reply::Precopied`]
     Precopy {

@@ -123,6 +123,9 @@ pub struct Options {
     pub start_after: StartAfter,
     /// Whether a backup is made before anything else.
     pub backup_first: bool,
+    /// The server is not stopped before this; it is copied before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
 }
 
 impl Default for Options {
@@ -135,6 +138,7 @@ impl Default for Options {
             verify: Verify::Full,
             start_after: StartAfter::AsBefore,
             backup_first: false,
+            not_before: None,
         }
     }
 }

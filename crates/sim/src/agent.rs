@@ -32,7 +32,7 @@ impl Agents for World {
         sleep(WIRE).await;
         self.state().hear(node);
         match request {
-            Request::Ping => self.ping(node),
+            Request::Ping | Request::AdjustCopy { .. } => self.ping(node),
             Request::Transfer { key, server_id, action } => self.command(node, key, server_id, action).await,
             other => Err(refuse(ErrorCode::Unsupported, &format!("{other:?}"))),
         }
@@ -83,6 +83,13 @@ impl World {
             }
             Some(Fault::OtherAgentDies(away)) => self.other_dies(node, away),
             Some(Fault::Cancel) => self.order(Order::Cancel(key.transfer_id)),
+            Some(Fault::Change) => self.order(Order::Change(key.transfer_id)),
+            Some(Fault::Pause(held)) => self.pause(key.transfer_id, held, Order::Resume),
+            Some(Fault::PauseAndCancel(held)) => self.pause(key.transfer_id, held, Order::Cancel),
+            Some(Fault::PauseAndCrash(held)) => {
+                self.pause(key.transfer_id, held, Order::Resume);
+                self.later(held / 2, |world| world.order(Order::Crash(Duration::from_secs(1))));
+            }
             Some(Fault::Tamper) => self.state().tamper(node, server),
             Some(Fault::Stall) => self.state().stalled = true,
             Some(Fault::CloseWay) => self.state().spoil_way(&action, Gate::Refused),
@@ -119,6 +126,11 @@ impl World {
         if self.orders.send(order).is_err() {
             self.state().note("an order came too late".into());
         }
+    }
+
+    fn pause(&self, id: TransferId, held: Duration, then: fn(TransferId) -> Order) {
+        self.order(Order::Pause(id));
+        self.later(held, move |world| world.order(then(id)));
     }
 
     fn later(&self, after: Duration, what: impl FnOnce(&Self) + Send + 'static) {
@@ -201,9 +213,9 @@ impl World {
         }
         match action {
             TransferAction::Measure => self.state().measure(node, server),
-            TransferAction::PrepareTarget { ticket, .. } => {
+            TransferAction::PrepareTarget { ticket, basis, .. } => {
                 sleep(Duration::from_millis(500)).await;
-                self.state().prepare(node, id, server, ticket)
+                self.state().prepare(node, id, server, ticket, basis)
             }
             TransferAction::Precopy { door, .. } => self.precopy(node, id, server, &door.route).await,
             TransferAction::StopSource { lease_ms } => {

@@ -47,11 +47,21 @@ impl State {
         })
     }
 
-    pub(crate) fn prepare(&mut self, node: NodeId, id: TransferId, server: ServerId, ticket: String) -> Done {
+    pub(crate) fn prepare(
+        &mut self,
+        node: NodeId,
+        id: TransferId,
+        server: ServerId,
+        ticket: String,
+        basis: Option<TransferId>,
+    ) -> Done {
         let address = (self.ways.direct != Gate::Absent).then(|| node.to_string());
         let here = self.here_mut(node)?;
         if here.servers.contains_key(&server) {
             return Err(error(ErrorCode::Conflict, "the server is here already"));
+        }
+        if basis.is_some_and(|basis| !here.retained.contains_key(&basis)) {
+            return Err(error(ErrorCode::NotFound, "the retained copy is not here any more"));
         }
         let staging = here.staging.entry(id).or_default();
         (staging.ticket, staging.server) = (ticket, Some(server));

@@ -33,6 +33,14 @@ pub enum Fault {
     OtherAgentDies(Duration),
     /// Somebody cancels while it happens.
     Cancel,
+    /// Somebody pauses while it happens, and resumes after this long.
+    Pause(Duration),
+    /// Somebody pauses while it happens, the panel dies while it is held, and somebody resumes after this long.
+    PauseAndCrash(Duration),
+    /// Somebody pauses while it happens, and cancels after this long.
+    PauseAndCancel(Duration),
+    /// Somebody changes the limits while it happens.
+    Change,
     /// The target's disk returns something else than was written.
     Corrupt,
     /// Somebody writes to the source's files although they are frozen.

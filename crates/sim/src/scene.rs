@@ -11,7 +11,7 @@ use panel::db::servers::server_get;
 use panel::db::transfers::{Transfer, owed_list, transfer_get};
 use panel::db::{Db, DbError};
 use panel::events::Hub;
-use panel::migrate::{Addresses, Connected, Migrations, StartRequest};
+use panel::migrate::{Addresses, Change, Connected, MigrateError, Migrations, StartRequest};
 use panel::permit::PermitSigner;
 use panel::relay::Relays;
 use tokio::sync::{broadcast, mpsc};
@@ -39,6 +39,8 @@ pub struct Setup {
     pub ways: Ways,
     /// Whether the target holds players until it is told to let them in, as a cluster does.
     pub holds_players: bool,
+    /// Whether it has moved before, and the transfer is the undo of that.
+    pub undo: bool,
     /// What goes wrong.
     pub faults: Vec<Planned>,
     /// The panel dies while the database works, counted from the start of the transfer.
@@ -48,7 +50,7 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let (options, ways) = (Options::default(), Ways::default());
-        Self { running: true, options, ways, holds_players: false, faults: vec![], crash_at: None }
+        Self { running: true, options, ways, holds_players: false, undo: false, faults: vec![], crash_at: None }
     }
 }
 
@@ -68,6 +70,8 @@ pub struct Scene {
     setup: Setup,
     accesses: Accesses,
     relays_left: usize,
+    /// What an undo is built on: the transfer, and the root of what it left.
+    basis: Option<(TransferId, Option<String>)>,
 }
 
 /// How a scene ended.
@@ -127,7 +131,6 @@ impl Scene {
         {
             let mut state = world.state();
             state.acknowledged.insert(server, 20);
-            state.faults.clone_from(&setup.faults);
             state.ways = setup.ways;
             state.holds_players = setup.holds_players;
             let first = Node { online: true, servers: BTreeMap::from([(server, copy)]), ..Node::default() };
@@ -151,6 +154,7 @@ impl Scene {
             allocations,
             setup,
             relays_left: 0,
+            basis: None,
         })
     }
 
@@ -187,7 +191,11 @@ impl Scene {
             options: self.setup.options.clone(),
             requested_by: "sim".into(),
         };
-        let started = panel.start(&request).await.expect("admission lets it in");
+        let mut started = panel.start(&request).await.expect("admission lets it in");
+        if self.setup.undo {
+            started = self.undo_of(&panel, started).await?;
+        }
+        self.world.state().faults.clone_from(&self.setup.faults);
         drop(panel);
         self.accesses.restart(self.setup.crash_at);
         loop {
@@ -203,6 +211,19 @@ impl Scene {
                 }
             }
         }
+    }
+
+    /// Waits for the end of the first transfer and takes it back: from here on all is about the second one.
+    async fn undo_of(&mut self, panel: &Arc<Migrations>, first: Transfer) -> Result<Transfer, DbError> {
+        while self.transfer(first.id).await?.finished_at.is_none() {
+            sleep(LOOK).await;
+        }
+        std::mem::swap(&mut self.source, &mut self.target);
+        self.allocations.reverse();
+        let undo = panel.undo(first.id, self.setup.options.clone(), "sim").await.expect("it can be taken back");
+        let kept = self.world.state().nodes[&self.target].retained.get(&first.id).map(Tree::root);
+        self.basis = Some((first.id, kept));
+        Ok(undo)
     }
 
     /// A panel begins: with what is on record, and nothing else.
@@ -229,14 +250,22 @@ impl Scene {
                 self.world.state().note("the panel is back".into());
                 self.revive().await?;
             }
-            Order::Cancel(id) => {
-                if let Some(panel) = &self.panel {
-                    let answer = panel.cancel(id).await.map(|transfer| transfer.state);
-                    self.world.state().note(format!("cancel: {answer:?}"));
-                }
+            Order::Cancel(id) => self.operate("cancel", async |panel| panel.cancel(id).await).await,
+            Order::Pause(id) => self.operate("pause", async |panel| panel.pause(id).await).await,
+            Order::Resume(id) => self.operate("resume", async |panel| panel.go_on(id).await).await,
+            Order::Change(id) => {
+                let change =
+                    Change { bandwidth_limit: Some(Some(1 << 20)), max_freeze_s: Some(30), ..Change::default() };
+                self.operate("change", async |panel| panel.change(id, change).await).await;
             }
         }
         Ok(())
+    }
+
+    async fn operate(&self, what: &str, ask: impl AsyncFnOnce(Arc<Migrations>) -> Result<Transfer, MigrateError>) {
+        let Some(panel) = self.panel.clone() else { return };
+        let answer = ask(panel).await.map(|transfer| transfer.state);
+        self.world.state().note(format!("{what}: {answer:?}"));
     }
 
     /// I2 at every event: the owner on record has it all.
@@ -309,6 +338,11 @@ impl Scene {
         demand(state.nodes.values().all(|node| node.expected.is_empty()), "I9: a rendezvous is left");
         demand(state.nodes.values().all(|node| node.dials.is_empty()), "I9: somebody dials still");
         demand(self.relays_left == 0, "I9: a relay is open");
+        if let Some((first, kept)) = &self.basis {
+            let left = target.retained.get(first).map(Tree::root);
+            let right = if completed { left.is_none() } else { left.is_some() && left == *kept };
+            demand(right, "I5: the copy that the undo was built on is consumed too early, or not at all");
+        }
         if completed {
             let kept = source.retained.get(&transfer.id).map(Tree::root);
             let copied = transfer.receipt.as_ref().map(|receipt| receipt.root_source.clone());

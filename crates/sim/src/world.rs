@@ -38,6 +38,12 @@ pub(crate) enum Order {
     Crash(Duration),
     /// Somebody cancels.
     Cancel(TransferId),
+    /// Somebody pauses.
+    Pause(TransferId),
+    /// Somebody resumes.
+    Resume(TransferId),
+    /// Somebody changes limits.
+    Change(TransferId),
 }
 
 /// The world as a value.

@@ -10,8 +10,9 @@ use common::Stage;
 use model::TransferState::{self, Completed, RolledBack, Stuck};
 use model::agent_api::ErrorCode;
 use sim::Fault::{
-    AgentDiesAfter, AgentDiesBefore, AgentDiesDuring, Cancel, Corrupt, CrashAfter, CrashBefore, Duplicate, FailAfter,
-    Gone, LoseReply, LoseRequest, OtherAgentDies, Refuse, Stall, Tamper,
+    AgentDiesAfter, AgentDiesBefore, AgentDiesDuring, Cancel, Change, Corrupt, CrashAfter, CrashBefore, Duplicate,
+    FailAfter, Gone, LoseReply, LoseRequest, OtherAgentDies, Pause, PauseAndCancel, PauseAndCrash, Refuse, Stall,
+    Tamper,
 };
 use sim::Side::{Source, Target};
 use sim::{End, Fault, Moment, Planned, Setup, Side};
@@ -186,6 +187,96 @@ async fn where_players_are_held_a_cancel_is_honoured_up_to_the_pivot_and_refused
         let end = play_held(&stage, vec![Planned::at(step, side, Cancel)], Completed).await;
         assert!(end.history.iter().any(|what| what.contains("transfer_past_pivot")), "{step}");
     }
+}
+
+/// Longer than any lease, watchdog and patience while a game runs.
+const HELD_FOR: Duration = Duration::from_mins(11);
+
+fn holds((step, _): &(&str, Side)) -> bool {
+    ["prepare_target", "precopy"].contains(step)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_holds_in_every_step_before_the_stop_for_as_long_as_it_lasts_and_is_refused_from_then_on() {
+    let stage = Stage::open().await;
+    for (step, side) in BEFORE.into_iter().filter(holds) {
+        for fault in [Pause(BLINK), Pause(HELD_FOR), PauseAndCrash(HELD_FOR)] {
+            let end = play(&stage, vec![Planned::at(step, side, fault)], Completed).await;
+            assert!(end.history.contains(&"resume: Ok(Paused)".to_owned()), "{step} {fault:?}: {:#?}", end.history);
+            assert!(!end.transfer.pause_requested && end.transfer.paused.is_none());
+            let freeze = end.transfer.freeze_ms.unwrap();
+            assert!(freeze < 2000, "a pause costs players nothing: {freeze} ms");
+        }
+        let end = play(&stage, vec![Planned::at(step, side, PauseAndCancel(HELD_FOR))], RolledBack).await;
+        assert_eq!(code(&end), "cancelled", "{step}");
+    }
+    for (step, side) in BEFORE.into_iter().filter(|it| !holds(it)).chain(PAST) {
+        let end = play(&stage, vec![Planned::at(step, side, Pause(BLINK))], Completed).await;
+        let refused = end.history.iter().any(|what| what.starts_with("pause: Err"));
+        assert!(refused, "{step}: {:#?}", end.history);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_while_a_transfer_is_held_or_goes_on_again_is_mended_as_ever() {
+    let stage = Stage::open().await;
+    let faults = [
+        Refuse(ErrorCode::Internal),
+        FailAfter(ErrorCode::Internal),
+        LoseRequest,
+        LoseReply,
+        Duplicate,
+        CrashBefore(BLINK),
+        CrashAfter(BLINK),
+        AgentDiesBefore(SHORT),
+        AgentDiesDuring(SHORT),
+        AgentDiesAfter(SHORT),
+        OtherAgentDies(SHORT),
+        AgentDiesBefore(AGES),
+    ];
+    for fault in faults {
+        let paused = Planned::at("precopy", Source, Pause(HELD_FOR));
+        play(&stage, vec![paused.clone(), Planned::at("pause_precopy", Source, fault)], Completed).await;
+        // The second time that it is asked.
+        let expected = if fault == AgentDiesBefore(AGES) { RolledBack } else { Completed };
+        play(&stage, vec![paused, Planned::at("precopy", Source, fault)], expected).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_may_be_changed_in_every_step_and_what_comes_too_late_changes_nothing() {
+    let stage = Stage::open().await;
+    for (step, side) in BEFORE.into_iter().chain(PAST) {
+        let end = play(&stage, vec![Planned::at(step, side, Change)], Completed).await;
+        let accepted = end.history.iter().any(|what| what.starts_with("change: Ok"));
+        assert_eq!(accepted, holds(&(step, side)), "{step}: {:#?}", end.history);
+        assert_eq!(end.transfer.options.max_freeze_s == 30, accepted, "{step}");
+    }
+}
+
+/// An undo is a migration like any other, and the copy that it is built on outlives whatever goes wrong with it.
+#[tokio::test(start_paused = true)]
+async fn an_undo_keeps_what_it_is_built_on_until_it_has_completed() {
+    let stage = Stage::open().await;
+    let undo = async |faults: Vec<Planned>, expected| {
+        stage.play(Setup { undo: true, faults, ..Setup::default() }).await.must_be(expected);
+    };
+    undo(vec![], Completed).await;
+    for (step, side) in BEFORE {
+        for fault in [CrashBefore(BLINK), CrashAfter(BLINK), LoseReply, AgentDiesDuring(SHORT)] {
+            undo(vec![Planned::at(step, side, fault)], Completed).await;
+        }
+        for fault in [Refuse(ErrorCode::Conflict), FailAfter(ErrorCode::Conflict), AgentDiesBefore(AGES)] {
+            undo(vec![Planned::at(step, side, fault)], RolledBack).await;
+        }
+    }
+    for (step, side) in PAST {
+        for fault in [CrashBefore(BLINK), CrashAfter(BLINK), Refuse(ErrorCode::Conflict), AgentDiesDuring(AGES)] {
+            undo(vec![Planned::at(step, side, fault)], Completed).await;
+        }
+    }
+    undo(vec![Planned::at("precopy", Source, Pause(HELD_FOR))], Completed).await;
+    undo(vec![Planned::at("precopy", Source, Cancel)], RolledBack).await;
 }
 
 #[tokio::test(start_paused = true)]

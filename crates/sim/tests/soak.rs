@@ -53,7 +53,7 @@ fn setup(seed: u64) -> Setup {
         }
     }
     let holds_players = random.below(2) == 0;
-    Setup { running, options, ways, holds_players, faults, crash_at }
+    Setup { running, options, ways, holds_players, undo: false, faults, crash_at }
 }
 
 fn seeds() -> std::ops::Range<u64> {

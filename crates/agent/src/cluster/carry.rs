@@ -285,9 +285,15 @@ impl Orchestrator {
     }
 
     async fn prepare(&self, server: ServerId, key: StepKey, action: TransferAction) -> Result<Reply, AgentError> {
-        let TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files } = action else {
+        let TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files, basis } = action
+        else {
             return Err(AgentError::new(ErrorCode::Internal, "only a preparation is prepared"));
         };
+        if basis.is_some() {
+            let message =
+                "a retained volume of this cluster cannot be built on: start a transfer back, which sends everything";
+            return Err(AgentError::new(ErrorCode::Unsupported, message));
+        }
         let transfer = key.transfer_id;
         if self.known(server).await?.is_some_and(|known| known.transfer != Some(transfer)) {
             return Err(AgentError::new(ErrorCode::Conflict, format!("server {server} is in this cluster already")));
@@ -297,7 +303,7 @@ impl Orchestrator {
         let raise = Raise { spec: &spec, epoch, transfer: Some(transfer), bytes, mover_only: false, token: &token };
         self.raise(&raise).await?;
         let spec = Box::new(without_script(*spec));
-        let action = TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files };
+        let action = TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files, basis };
         let request = Request::Transfer { key, server_id: server, action };
         let reply = self.hub.call(server, &request, AWAY).await?;
         self.with_a_way_in(server, transfer, reply).await

@@ -102,6 +102,8 @@ pub(super) fn route(request: &Request) -> Route {
         // What sleeps packs nothing, and a restore that was cut off is finished by the mover when it wakes.
         Request::Backup { action: BackupAction::Cancel, .. } => Route::Mover(Need::Asleep(Asleep::Done), Then::Answer),
         Request::Backup { .. } => Route::Mover(Need::Files, Then::Answer),
+        // What sleeps copies nothing.
+        Request::AdjustCopy { .. } => Route::Mover(Need::Asleep(Asleep::Done), Then::Answer),
         Request::RemoveServer { .. } => Route::Remove,
         Request::CheckTarget { .. } => Route::Check,
         Request::CheckDatabase { .. } => Route::Database,
@@ -184,6 +186,7 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
         | Request::FollowConsole { server_id, .. }
         | Request::ObserveServer { server_id }
         | Request::MeasureServer { server_id }
+        | Request::AdjustCopy { server_id, .. }
         | Request::Backup { server_id, .. } => (*server_id, Name::Once(once)),
         Request::Transfer { key, action, .. } => {
             let (action, takes_back) = (std::mem::discriminant(action), action.takes_back());
@@ -207,6 +210,7 @@ pub(super) fn server_of(request: &Request) -> Option<ServerId> {
         | Request::FollowConsole { server_id, .. }
         | Request::ObserveServer { server_id }
         | Request::MeasureServer { server_id }
+        | Request::AdjustCopy { server_id, .. }
         | Request::RemoveServer { server_id }
         | Request::Backup { server_id, .. }
         | Request::Transfer { server_id, .. } => Some(*server_id),

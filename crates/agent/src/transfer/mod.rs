@@ -25,6 +25,7 @@ mod source;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tuning;
 mod turn;
 pub(crate) mod way;
 
@@ -35,7 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::transfer::Dialled;
 use futures_util::future::BoxFuture;
-use model::agent_api::{AgentError, Outcome, StepKey, TransferAction};
+use model::agent_api::{AgentError, ErrorCode, Outcome, StepKey, TransferAction};
 use model::{ServerId, Timestamp, TransferId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,7 @@ use record::{Phase, Record, name};
 pub(crate) use room::check_room;
 use source::Session;
 use target::OpenDoor;
+use tuning::Tuning;
 use turn::answer;
 
 /// All transfers that this agent remembers.
@@ -63,6 +65,8 @@ pub(crate) struct Transfer {
     id: TransferId,
     server: ServerId,
     record: Mutex<Record>,
+    /// What counts for the copy that this source makes.
+    tuning: Tuning,
     /// Writes of the record, in order.
     writing: tokio::sync::Mutex<()>,
     running: Mutex<Vec<Running>>,
@@ -149,14 +153,36 @@ impl Transfers {
             tracing::debug!(transfer = %transfer.id, name, "transfer: answered from the record");
             return Box::pin(async move { recorded });
         }
+        transfer.tuning.follow(&action);
         let done = transfer.join_or_begin(node, name, action);
         Box::pin(answer(done))
+    }
+
+    /// Changes what counts for a copy that runs, without ending it.
+    pub(crate) fn adjust(
+        &self,
+        transfer: TransferId,
+        server: ServerId,
+        bandwidth_limit: Option<u64>,
+        max_freeze_ms: u64,
+    ) -> Result<(), AgentError> {
+        let known = self.all.lock().unwrap_or_else(PoisonError::into_inner).get(&transfer).cloned();
+        let known = known.filter(|known| known.server == server);
+        let known = known.ok_or_else(|| AgentError::new(ErrorCode::NotFound, "this transfer has no copy here"))?;
+        tracing::info!(%transfer, bandwidth_limit, max_freeze_ms, "transfer: adjusted");
+        known.tuning.set(bandwidth_limit, max_freeze_ms);
+        Ok(())
     }
 
     fn transfer(&self, key: &StepKey, server: ServerId, now: Timestamp) -> Arc<Transfer> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let transfer = all.entry(key.transfer_id);
         Arc::clone(transfer.or_insert_with(|| Arc::new(Transfer::new(Record::new(key, server, now)))))
+    }
+
+    /// Whether some transfer builds on what is retained of `retained`.
+    fn is_built_on(&self, retained: TransferId) -> bool {
+        self.snapshot().iter().any(|transfer| transfer.record().basis_in_use() == Some(retained))
     }
 
     fn snapshot(&self) -> Vec<Arc<Transfer>> {
@@ -170,6 +196,7 @@ impl Transfer {
             id: record.transfer,
             server: record.server,
             record: Mutex::new(record),
+            tuning: Tuning::default(),
             writing: tokio::sync::Mutex::new(()),
             running: Mutex::new(Vec::new()),
             session: tokio::sync::Mutex::new(None),

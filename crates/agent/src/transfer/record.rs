@@ -46,11 +46,23 @@ pub(super) struct Target {
     /// All that was staged is in the server's data, which was there before: staging is of no more use.
     #[serde(default)]
     pub(super) published: bool,
+    /// The transfer whose retained copy is built on.
+    #[serde(default)]
+    pub(super) basis: Option<TransferId>,
 }
 
 impl Target {
     pub(super) fn new(spec: ServerSpec, epoch: Epoch, source_fingerprint: String, ticket: String) -> Self {
-        Self { spec, epoch, source_fingerprint, ticket, phase: Phase::Preparing, dial: None, published: false }
+        Self {
+            spec,
+            epoch,
+            source_fingerprint,
+            ticket,
+            phase: Phase::Preparing,
+            dial: None,
+            published: false,
+            basis: None,
+        }
     }
 }
 
@@ -148,6 +160,11 @@ impl Record {
 
     fn holds_open_target(&self) -> bool {
         self.holds_target() && self.phase() != Some(&Phase::Started)
+    }
+
+    /// The transfer whose retained copy must stay: this one builds on it, and may have to begin again.
+    pub(super) fn basis_in_use(&self) -> Option<TransferId> {
+        self.target.as_ref().filter(|_| self.holds_open_target())?.basis
     }
 }
 

@@ -66,6 +66,9 @@ impl Transfer {
     }
 
     pub(super) async fn free_retained(&self, node: &Node) -> Result<Reply, AgentError> {
+        if node.transfers.is_built_on(self.id) {
+            return Err(conflict("another transfer builds on this copy: cancel that, or wait for its end"));
+        }
         remove_tree(&node.layout.retained_of(self.id)).await?;
         tracing::info!(transfer = %self.id, "transfer: the retained copy was freed");
         Ok(Reply::Done)
@@ -106,6 +109,9 @@ async fn reap(node: &Node) -> Result<(), AgentError> {
     let looked = dir.clone();
     let expired = disk::blocking(move || expired(&looked, now)).await;
     for transfer in expired.map_err(|e| disk::failed("look through", &dir, &e))? {
+        if node.transfers.is_built_on(transfer) {
+            continue; // An undo is under way. It goes when that is over.
+        }
         remove_tree(&node.layout.retained_of(transfer)).await?;
         tracing::info!(%transfer, "the retained copy of this transfer has expired and is gone");
     }

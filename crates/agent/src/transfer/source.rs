@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::transfer::{Decision, OwnerMap, Progress, RateLimit, Receipt, RoundReport, Source, SourceOptions};
+use ::transfer::{Decision, OwnerMap, Progress, Receipt, RoundReport, Source, SourceOptions};
 use model::agent_api::{AgentError, Door, ErrorCode, Owner, Reply};
 use model::{CopyReceipt, FreezePrediction};
 use tokio::net::TcpStream;
@@ -28,7 +28,6 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) struct Session {
     source: Source,
     door: Door,
-    limit: Arc<RateLimit>,
     history: Vec<RoundReport>,
     reporter: Reporter,
 }
@@ -51,20 +50,16 @@ impl Transfer {
         Ok(Reply::Measured { bytes: size.bytes, files: size.files, running, answers_tcp, fingerprint })
     }
 
-    pub(super) async fn precopy(
-        &self,
-        node: &Node,
-        door: Door,
-        max_freeze: Duration,
-        bandwidth: Option<u64>,
-    ) -> Result<Reply, AgentError> {
+    pub(super) async fn precopy(&self, node: &Node, door: Door) -> Result<Reply, AgentError> {
         node.server(self.server)?;
-        let mut session = self.session(node, door, bandwidth).await?;
+        let mut session = self.session(node, door).await?;
+        let begun = session.history.len();
         let predicted = loop {
             let round = session.source.round().await.map_err(|e| self.copy_failed(&e))?;
             tracing::info!(transfer = %self.id, ?round, "transfer: a round is done");
             session.history.push(round);
-            match ::transfer::decide(&session.history, max_freeze) {
+            let max_freeze = self.tuning.max_freeze();
+            match ::transfer::decide(&session.history[begun..], max_freeze) {
                 Decision::Go => {}
                 Decision::Stop { predicted } => break predicted,
                 Decision::WillNotConverge { predicted } => return Err(does_not_converge(predicted, max_freeze)),
@@ -86,15 +81,10 @@ impl Transfer {
         Ok(Reply::Stopped { was_running: frozen.was_running, ago_ms: u64::try_from(ago).unwrap_or(0) })
     }
 
-    pub(super) async fn final_copy(
-        &self,
-        node: &Node,
-        door: Door,
-        bandwidth: Option<u64>,
-    ) -> Result<Reply, AgentError> {
+    pub(super) async fn final_copy(&self, node: &Node, door: Door) -> Result<Reply, AgentError> {
         let server = node.server(self.server)?;
         let broken = server.watch_freeze(self.id).await?;
-        let mut session = self.session(node, door, bandwidth).await?;
+        let mut session = self.session(node, door).await?;
         let copied = broken.run_until_cancelled(session.source.finish()).await;
         // A copy of files that somebody may have changed meanwhile is worth nothing, whatever the engine says.
         server.watch_freeze(self.id).await?;
@@ -105,22 +95,20 @@ impl Transfer {
     }
 
     /// The open copy to this door, or a new one. Whoever takes it puts it back if it is to go on.
-    async fn session(&self, node: &Node, door: Door, bandwidth: Option<u64>) -> Result<Session, AgentError> {
+    async fn session(&self, node: &Node, door: Door) -> Result<Session, AgentError> {
         let open = self.session.lock().await.take();
-        if let Some(open) = open.filter(|open| open.door == door) {
-            open.limit.set_rate(bandwidth);
-            return Ok(open);
+        match open.filter(|open| open.door == door) {
+            Some(open) => Ok(open),
+            None => self.connect(node, door).await,
         }
-        self.connect(node, door, bandwidth).await
     }
 
-    async fn connect(&self, node: &Node, door: Door, bandwidth: Option<u64>) -> Result<Session, AgentError> {
+    async fn connect(&self, node: &Node, door: Door) -> Result<Session, AgentError> {
         let peer = door.fingerprint.parse().map_err(|_| conflict("the target's fingerprint is not one"))?;
         let ticket = door.ticket.parse().map_err(|_| conflict("the ticket is not one"))?;
-        let limit = Arc::new(RateLimit::new(bandwidth));
         let options = SourceOptions {
             owner: owner_map(door.owner),
-            bandwidth: Some(Arc::clone(&limit)),
+            bandwidth: Some(self.tuning.limit()),
             idle_timeout: TARGET_SILENT,
             scratch: node.layout.staging(),
             ..SourceOptions::default()
@@ -142,7 +130,7 @@ impl Transfer {
             }
         };
         let reporter = Reporter::start(self.id, progress, node.around.news.clone());
-        Ok(Session { source, door, limit, history: Vec::new(), reporter })
+        Ok(Session { source, door, history: Vec::new(), reporter })
     }
 
     /// Ends the copy, and the wait for a target that dials.

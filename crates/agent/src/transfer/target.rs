@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::transfer::{Fingerprint, Progress, ReceiverConfig, Ticket};
+use ::transfer::{Fingerprint, Progress, ReceiverConfig, Sharing, Ticket};
 use model::agent_api::{AgentError, ErrorCode, Reply};
-use model::{Epoch, Permit, ServerSpec};
+use model::{Epoch, Permit, ServerSpec, TransferId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -60,6 +60,7 @@ impl Transfer {
             self.check_absent(node).await?;
         }
         let Order { target, bytes, files } = order;
+        self.check_basis(node, target.basis).await?;
         let (spec, epoch) = (target.spec.clone(), target.epoch);
         tracing::info!(transfer = %self.id, server = %self.server, bytes, "transfer: preparing the target");
         check_room(&node.layout.staging_of(self.id), &node.layout.staging(), bytes, files).await?;
@@ -87,6 +88,19 @@ impl Transfer {
             // The game has the machine's own port: from its start on whoever knows it may come.
             holds_players: false,
         })
+    }
+
+    /// An undo sends the delta, or says that it cannot: nobody waits for a copy of everything who did not ask for one.
+    async fn check_basis(&self, node: &Node, basis: Option<TransferId>) -> Result<(), AgentError> {
+        let Some(basis) = basis else { return Ok(()) };
+        let data = node.layout.retained_data(basis);
+        let there = disk::blocking(move || Ok(data.is_dir())).await.unwrap_or_default();
+        if is_mounted(node) || !there {
+            let message =
+                format!("the retained copy of transfer {basis} is not here any more: start a transfer back instead");
+            return Err(AgentError::new(ErrorCode::NotFound, message));
+        }
+        Ok(())
     }
 
     async fn check_absent(&self, node: &Node) -> Result<(), AgentError> {
@@ -125,6 +139,9 @@ impl Transfer {
             limits: limits(&staging),
             progress: Arc::clone(&progress),
             idle_timeout: SOURCE_SILENT,
+            base: target.basis.map(|basis| node.layout.retained_data(basis)),
+            // The game here will write to what is built, and the retained copy must outlive that: it may have to be undone.
+            sharing: Sharing::Copy,
             ..ReceiverConfig::new(staging)
         };
         let mut slot = self.door.lock().await;

@@ -111,15 +111,13 @@ impl Transfer {
     ) -> Result<Reply, AgentError> {
         match action {
             TransferAction::Measure => self.measure(node, cancel).await,
-            TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files } => {
-                let target = Target::new(*spec, epoch, source_fingerprint, ticket);
+            TransferAction::PrepareTarget { spec, epoch, source_fingerprint, ticket, bytes, files, basis } => {
+                let target = Target { basis, ..Target::new(*spec, epoch, source_fingerprint, ticket) };
                 self.prepare_target(node, Order { target, bytes, files }, cancel).await
             }
-            TransferAction::Precopy { door, max_freeze_ms, bandwidth_limit } => {
-                self.precopy(node, door, Duration::from_millis(max_freeze_ms), bandwidth_limit).await
-            }
+            TransferAction::Precopy { door, .. } => self.precopy(node, door).await,
             TransferAction::StopSource { lease_ms } => self.stop_source(node, lease_ms).await,
-            TransferAction::FinalCopy { door, bandwidth_limit } => self.final_copy(node, door, bandwidth_limit).await,
+            TransferAction::FinalCopy { door, .. } => self.final_copy(node, door).await,
             TransferAction::FenceSource => done(node.server(self.server)?.fence(self.id).await),
             TransferAction::UnfenceSource { permit } => done(node.server(self.server)?.unfence(permit).await),
             TransferAction::ResumeSource { permit, start } => {

@@ -19,5 +19,6 @@ mod harness;
 mod kubernetes;
 mod live;
 mod offline;
+mod operate;
 mod postgres;
 mod refusals;

@@ -73,6 +73,15 @@ impl<T> Given<T> {
         if let Self::Value(value) = self { Some(value) } else { None }
     }
 
+    /// What it becomes, if it was given.
+    pub(super) fn given(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => None,
+            Self::Null => Some(None),
+            Self::Value(value) => Some(Some(value)),
+        }
+    }
+
     /// What becomes of `before`.
     pub(super) fn or(self, before: Option<T>) -> Option<T> {
         match self {

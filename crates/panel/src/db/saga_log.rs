@@ -1,11 +1,11 @@
 //! The logs of sagas in SQL: [`saga::Store`] for the panel.
 
 use async_trait::async_trait;
-use model::Clock;
+use model::{Clock, Timestamp};
 use saga::{Event, SagaId, Store, StoreError};
 use std::sync::Arc;
 
-use super::{Conn, Db, DbError, to_i64, to_ms};
+use super::{Conn, Db, DbError, to_i64, to_json, to_ms};
 
 /// [`saga::Store`] over the panel's database.
 pub struct SagaLog {
@@ -21,16 +21,8 @@ impl SagaLog {
     }
 
     async fn try_append(&self, saga: &SagaId, seq: u64, event: String) -> Result<bool, DbError> {
-        // The gap is checked in the same statement; that the number is not taken is the primary key's business.
-        let sql = "INSERT INTO saga_log (saga_id, seq, event, at)
-                   SELECT $1, $2, $3, $4 WHERE (SELECT COUNT(*) FROM saga_log WHERE saga_id = $1) = $2";
         let mut conn = self.db.acquire().await?;
-        let insert = sqlx::query(sql).bind(saga.0.clone()).bind(to_i64(seq)).bind(event).bind(to_ms(self.clock.now()));
-        match insert.execute(&mut *conn).await.map_err(DbError::from) {
-            Ok(done) => Ok(done.rows_affected() == 1),
-            Err(DbError::Conflict) => Ok(false),
-            Err(error) => Err(error),
-        }
+        insert(&mut conn, saga, seq, event, self.clock.now()).await
     }
 }
 
@@ -72,6 +64,29 @@ impl Store for SagaLog {
         let mut conn = self.db.acquire().await.map_err(unavailable)?;
         saga_close(&mut conn, saga).await.map_err(unavailable)
     }
+}
+
+/// The gap is checked in the same statement; that the number is not taken is the primary key's business.
+async fn insert(conn: &mut Conn, saga: &SagaId, seq: u64, event: String, now: Timestamp) -> Result<bool, DbError> {
+    let sql = "INSERT INTO saga_log (saga_id, seq, event, at)
+               SELECT $1, $2, $3, $4 WHERE (SELECT COUNT(*) FROM saga_log WHERE saga_id = $1) = $2";
+    let insert = sqlx::query(sql).bind(saga.0.clone()).bind(to_i64(seq)).bind(event).bind(to_ms(now));
+    match insert.execute(conn).await.map_err(DbError::from) {
+        Ok(done) => Ok(done.rows_affected() == 1),
+        Err(DbError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the event number `seq`, in the transaction of what it is about. Answers false if that number is not the next.
+pub async fn saga_append(
+    tx: &mut Conn,
+    saga: &SagaId,
+    seq: u64,
+    event: &Event,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    insert(tx, saga, seq, to_json("saga_log.event", event)?, now).await
 }
 
 /// Promises to finish `saga`, in the transaction of what it is about. Again is the same.

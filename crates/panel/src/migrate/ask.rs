@@ -14,8 +14,8 @@
 
 use std::time::Duration;
 
-use model::NodeId;
 use model::agent_api::{AgentError, ErrorCode, Reply, Request, StepKey, TransferAction};
+use model::{NodeId, Options};
 use saga::{Call, Cause, Failure};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -76,7 +76,38 @@ impl Move {
         action: TransferAction,
         patience: Patience,
     ) -> Result<Reply, Failure> {
-        let request = Request::Transfer { key: self.key(call, step), server_id: self.transfer.server_id, action };
+        self.ask_anew(call, step, node, &|| action.clone(), patience).await
+    }
+
+    /// As [`Self::ask`], for a copy whose limits may change meanwhile: whenever it is asked again it is asked with those that
+    /// count then, and in between the source is told.
+    pub(super) async fn ask_copy(
+        &self,
+        call: &Call<'_>,
+        step: &str,
+        action: &(dyn Fn(&Options) -> TransferAction + Sync),
+        patience: Patience,
+    ) -> Result<Reply, Failure> {
+        let tuned = self.tuned.watch();
+        let action = || action(&self.tuned.options());
+        tokio::select! {
+            // In this order: what is said about a copy goes out behind the command that begins it.
+            biased;
+            answered = self.ask_anew(call, step, self.source(), &action, patience) => answered,
+            never = self.keep_tuned(tuned) => match never {},
+        }
+    }
+
+    async fn ask_anew(
+        &self,
+        call: &Call<'_>,
+        step: &str,
+        node: NodeId,
+        action: &(dyn Fn() -> TransferAction + Sync),
+        patience: Patience,
+    ) -> Result<Reply, Failure> {
+        let (key, server_id) = (self.key(call, step), self.transfer.server_id);
+        let request = || Request::Transfer { key: key.clone(), server_id, action: action() };
         let asking = self.ask_until_answered(call, node, &request, patience);
         let asked = match patience.answer {
             // Twice the time: once lost, once asked again.
@@ -98,14 +129,14 @@ impl Move {
         &self,
         call: &Call<'_>,
         node: NodeId,
-        request: &Request,
+        request: &(dyn Fn() -> Request + Sync),
         patience: Patience,
     ) -> Result<Reply, Trouble> {
         let mut sent = call.is_resumed() || call.attempt() > 1;
         let mut away_since = None;
         loop {
             let began = Instant::now();
-            let Some(called) = self.call_once(node, request.clone(), patience.answer).await else {
+            let Some(called) = self.call_once(node, request(), patience.answer).await else {
                 return Err(Trouble::Late(began.elapsed()));
             };
             match called {

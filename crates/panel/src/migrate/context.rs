@@ -9,6 +9,7 @@ use saga::{Cause, Failure};
 use super::ask::{Answer, Direction, Patience};
 use super::place::Place;
 use super::standing::Standing;
+use super::tuning::Tuned;
 use crate::agent::Agents;
 use crate::backup::Backups;
 use crate::db::transfers::Transfer;
@@ -34,6 +35,8 @@ pub struct Move {
     /// The way that the copy takes, as far as this life of the panel knows.
     pub(super) standing: Standing,
     pub(super) following: Following,
+    /// The options as they count now: those of `transfer` are as it was accepted.
+    pub(super) tuned: Tuned,
 }
 
 /// How long things may take. While players wait, patience is short.

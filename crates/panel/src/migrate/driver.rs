@@ -9,14 +9,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::agent_api::Request;
 use model::{CopyProgress, Failure, Stage, TransferState};
-use saga::{Cancel, Event, Executor, Log, Rest, RunError, SagaId, Watcher};
+use saga::{Event, Executor, Log, Rest, RunError, SagaId, Watcher};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{Move, status, tell};
+use super::{Move, Reins, status, tell};
+use crate::db::DbError;
 use crate::db::saga_log::{SagaLog, saga_close};
-use crate::db::{DbError, transfers};
+use crate::db::transfers::{self, Paused};
 use crate::events::News;
 
 /// How often people are told about progress at most, and how often it is written down.
@@ -31,14 +32,14 @@ pub(super) struct Driver {
     it: Move,
     executor: Executor<Move>,
     log: SagaLog,
-    cancel: Cancel,
+    reins: Reins,
     frozen: watch::Sender<bool>,
     final_copy: AtomicBool,
 }
 
 impl Driver {
-    pub(super) fn new(it: Move, executor: Executor<Move>, log: SagaLog, cancel: Cancel) -> Self {
-        Self { it, executor, log, cancel, frozen: watch::Sender::new(false), final_copy: AtomicBool::new(false) }
+    pub(super) fn new(it: Move, executor: Executor<Move>, log: SagaLog, reins: Reins) -> Self {
+        Self { it, executor, log, reins, frozen: watch::Sender::new(false), final_copy: AtomicBool::new(false) }
     }
 
     /// Returns when the migration rests, or when somebody else drives it.
@@ -53,21 +54,22 @@ impl Driver {
     async fn run_to_rest(&self) {
         let id = SagaId(self.it.transfer.id.to_string());
         loop {
-            let error = match self.executor.run(&id, &self.it, &self.log, &self.cancel, self).await {
-                Ok(rest) => match self.finish(&id, rest).await {
-                    Ok(()) => return,
-                    Err(error) => error.to_string(),
-                },
-                Err(RunError::Superseded(error)) => {
-                    tracing::error!(transfer = %id, %error, "somebody else drives this transfer");
-                    return;
-                }
-                Err(RunError::Illegal(error)) => {
-                    tracing::error!(transfer = %id, %error, "the log of this transfer cannot be");
-                    return;
-                }
-                Err(RunError::Store(error)) => error.to_string(),
-            };
+            let error =
+                match self.executor.run(&id, &self.it, &self.log, &self.reins.cancel, &self.reins.hold, self).await {
+                    Ok(rest) => match self.finish(&id, rest).await {
+                        Ok(()) => return,
+                        Err(error) => error.to_string(),
+                    },
+                    Err(RunError::Superseded(error)) => {
+                        tracing::error!(transfer = %id, %error, "somebody else drives this transfer");
+                        return;
+                    }
+                    Err(RunError::Illegal(error)) => {
+                        tracing::error!(transfer = %id, %error, "the log of this transfer cannot be");
+                        return;
+                    }
+                    Err(RunError::Store(error)) => error.to_string(),
+                };
             tracing::warn!(transfer = %id, error, "the transfer waits for the database");
             sleep(PAUSE).await;
         }
@@ -201,12 +203,14 @@ impl Driver {
 
     async fn show(&self, log: &Log, event: Option<&Event>) -> Result<(), DbError> {
         let id = self.it.transfer.id;
-        let state = status::state(self.executor.plan(), log, self.cancel.is_requested());
+        let state = status::state(self.executor.plan(), log, self.reins.cancel.is_requested());
         let mut tx = self.it.db.begin().await?;
         if !state.is_final() {
             // The end is shown together with all that belongs to it, by `finish`.
             transfers::transfer_show(&mut tx, id, state).await?;
         }
+        let paused = status::held_at(self.executor.plan(), log).map(|step| Paused::at(step, self.it.now()));
+        transfers::paused_show(&mut tx, id, paused.as_ref()).await?;
         let mut news = vec![];
         if let Some(event) = event {
             let live = self.it.transfer.mode == model::Mode::Live && ran(log);

@@ -19,20 +19,26 @@ mod ask;
 mod context;
 mod driver;
 mod facts;
+mod operate;
 mod place;
 pub mod preflight;
 mod requests;
+mod retained;
+mod retry;
 mod standing;
 mod status;
 mod steps;
 mod tell;
 mod tidy;
+mod tuning;
+mod undo;
+mod window;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Clock, TransferId};
-use saga::{Cancel, Store, StoreError};
+use saga::{Cancel, Hold, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +47,7 @@ pub use admission::Refusal;
 pub use context::{Move, Pace};
 pub(crate) use facts::free;
 pub use requests::{MigrateError, StartRequest};
+pub use tuning::Change;
 
 use crate::agent::Agents;
 use crate::backup::Backups;
@@ -53,6 +60,7 @@ use crate::relay::Relays;
 use driver::Driver;
 use place::Place;
 use standing::Standing;
+use tuning::Tuned;
 
 /// What migrations reach the world by.
 #[derive(Clone)]
@@ -67,6 +75,30 @@ pub struct Connected {
     pub backups: Arc<Backups>,
 }
 
+/// What a migration that is driven hears people by.
+#[derive(Clone)]
+struct Reins {
+    cancel: Cancel,
+    hold: Hold,
+    tuned: Tuned,
+}
+
+impl Reins {
+    fn of(transfer: &Transfer) -> Self {
+        let cancel = if transfer.cancel_requested { Cancel::made() } else { Cancel::new() };
+        let hold = if transfer.pause_requested { Hold::made() } else { Hold::new() };
+        Self { cancel, hold, tuned: Tuned::new(transfer) }
+    }
+
+    /// Hears what the row says. What it says already comes too late for nothing: nobody drives yet.
+    fn catch_up(&self, transfer: &Transfer) {
+        let late =
+            (transfer.cancel_requested && !self.cancel.request()) || (transfer.pause_requested && !self.hold.request());
+        debug_assert!(!late, "nobody has closed them");
+        self.tuned.see(transfer);
+    }
+}
+
 /// The migrations that run.
 pub struct Migrations {
     db: Db,
@@ -77,7 +109,7 @@ pub struct Migrations {
     relays: Arc<Relays>,
     backups: Arc<Backups>,
     pace: Pace,
-    driven: Mutex<HashMap<TransferId, Cancel>>,
+    driven: Mutex<HashMap<TransferId, Reins>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -121,12 +153,12 @@ impl Migrations {
     /// Drives a transfer from wherever its log says that it stands, unless it is driven already.
     async fn drive(self: &Arc<Self>, transfer: Transfer) -> Result<(), DbError> {
         let id = transfer.id;
-        let cancel = if transfer.cancel_requested { Cancel::made() } else { Cancel::new() };
+        let reins = Reins::of(&transfer);
         if self.driven().contains_key(&id) {
             return Ok(());
         }
-        self.driven().insert(id, cancel.clone());
-        let it = match self.context(transfer).await {
+        self.driven().insert(id, reins.clone());
+        let it = match self.context(transfer, &reins).await {
             Ok(it) => it,
             Err(error) => {
                 self.driven().remove(&id);
@@ -136,14 +168,16 @@ impl Migrations {
         let log = SagaLog::new(self.db.clone(), self.clock.clone());
         let this = self.clone();
         self.spawn(async move {
-            Driver::new(it, steps::executor(), log, cancel).drive().await;
+            Driver::new(it, steps::executor(), log, reins).drive().await;
             this.driven().remove(&id);
         });
         Ok(())
     }
 
-    async fn context(&self, transfer: Transfer) -> Result<Move, DbError> {
+    async fn context(&self, transfer: Transfer, reins: &Reins) -> Result<Move, DbError> {
         let mut conn = self.db.acquire().await?;
+        // Somebody may have said something before there was anybody to hear it; from here on it is heard.
+        reins.catch_up(&transfers::transfer_get(&mut conn, transfer.id).await?);
         let (source, target) = (transfer.source_node_id, transfer.target_node_id);
         Ok(Move {
             from: Place::of(&nodes::node_get(&mut conn, source).await?),
@@ -158,6 +192,7 @@ impl Migrations {
             backups: self.backups.clone(),
             standing: Standing::default(),
             pace: self.pace,
+            tuned: reins.tuned.clone(),
             transfer,
         })
     }
@@ -167,7 +202,7 @@ impl Migrations {
         self.tasks.spawn(async move { shutdown.run_until_cancelled(work).await });
     }
 
-    fn driven(&self) -> MutexGuard<'_, HashMap<TransferId, Cancel>> {
+    fn driven(&self) -> MutexGuard<'_, HashMap<TransferId, Reins>> {
         // A map of plain values: whoever panicked while holding it left nothing half-done.
         self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }

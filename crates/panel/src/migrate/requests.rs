@@ -1,22 +1,20 @@
-//! What can be asked of migrations: start one, cancel one, free what one keeps.
+//! What can be asked of migrations: start one, cancel one.
 
 use std::sync::Arc;
 
-use model::agent_api::{AgentError, ErrorCode, Request, StepKey, TransferAction};
+use model::agent_api::AgentError;
 use model::{AllocationId, CopyProgress, NodeId, Options, ServerId, Stage, TransferId, TransferState};
 use saga::{SagaId, Store};
-use tokio::time::timeout;
 
 use super::addresses::Addresses;
 use super::admission::{self, Refusal};
 use super::driver::PAUSE;
 use super::{Migrations, facts, steps, store_error, tell};
-use crate::agent::CallError;
 use crate::db::allocations::{self, Allocation};
 use crate::db::nodes::NodeKind;
 use crate::db::saga_log::{SagaLog, saga_open};
 use crate::db::transfers::{self, AddressMove, End, Transfer};
-use crate::db::{DbError, backup_storages, nodes, on_demand, servers};
+use crate::db::{DbError, backup_storages, on_demand, servers};
 
 /// What a caller asks for.
 #[derive(Clone, Debug)]
@@ -33,6 +31,33 @@ pub struct StartRequest {
     pub options: Options,
     /// Who asks.
     pub requested_by: String,
+}
+
+/// What a transfer is a consequence of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Of nothing: somebody wanted it.
+    Fresh,
+    /// Of one that was rolled back.
+    RetryOf(TransferId),
+    /// Of one that completed and is taken back.
+    UndoOf(TransferId),
+}
+
+impl Origin {
+    fn retry_of(self) -> Option<TransferId> {
+        match self {
+            Self::RetryOf(id) => Some(id),
+            Self::Fresh | Self::UndoOf(_) => None,
+        }
+    }
+
+    fn undo_of(self) -> Option<TransferId> {
+        match self {
+            Self::UndoOf(id) => Some(id),
+            Self::Fresh | Self::RetryOf(_) => None,
+        }
+    }
 }
 
 /// Why a transfer was not started, or not changed.
@@ -71,18 +96,27 @@ pub enum MigrateError {
 impl Migrations {
     /// Starts a transfer, or says why not. Two at once: one wins, the other finds the server locked.
     pub async fn start(self: &Arc<Self>, request: &StartRequest) -> Result<Transfer, MigrateError> {
-        self.start_as(TransferId::new(), request).await
+        self.start_from(TransferId::new(), request, Origin::Fresh).await
     }
 
     /// The same under an id that the caller has chosen and written down. Again under that id is the same transfer.
     pub async fn start_as(self: &Arc<Self>, id: TransferId, request: &StartRequest) -> Result<Transfer, MigrateError> {
         match self.get(id).await {
-            Ok(there) => return Ok(there),
-            Err(MigrateError::NotFound) => {}
-            Err(error) => return Err(error),
+            Ok(there) => Ok(there),
+            Err(MigrateError::NotFound) => self.start_from(id, request, Origin::Fresh).await,
+            Err(error) => Err(error),
         }
-        let transfer = self.accept(id, request).await?;
-        tracing::info!(transfer = %transfer.id, server = %transfer.server_id, "transfer accepted");
+    }
+
+    /// The same, as a consequence of an earlier one.
+    pub(super) async fn start_from(
+        self: &Arc<Self>,
+        id: TransferId,
+        request: &StartRequest,
+        origin: Origin,
+    ) -> Result<Transfer, MigrateError> {
+        let transfer = self.accept(id, request, origin).await?;
+        tracing::info!(transfer = %transfer.id, server = %transfer.server_id, ?origin, "transfer accepted");
         if let Err(error) = self.drive(transfer.clone()).await {
             tracing::warn!(transfer = %transfer.id, error = crate::api::chain(&error), "the transfer waits for the database");
             self.drive_if_accepted(transfer.id);
@@ -111,7 +145,12 @@ impl Migrations {
     }
 
     /// The row, the lock, the addresses and the promise to see it through: all in one transaction, or nothing.
-    async fn accept(self: &Arc<Self>, id: TransferId, request: &StartRequest) -> Result<Transfer, MigrateError> {
+    async fn accept(
+        self: &Arc<Self>,
+        id: TransferId,
+        request: &StartRequest,
+        origin: Origin,
+    ) -> Result<Transfer, MigrateError> {
         let mut tx = self.db.begin().await?;
         let (server, target) = (request.server_id, request.target_node_id);
         let (primary, rule) = (request.allocation_id, &request.addresses);
@@ -122,7 +161,7 @@ impl Migrations {
             return Err(MigrateError::Refused(Refusal::NoBackupStorage));
         }
         let Some(first) = new.first() else { return Err(MigrateError::Refused(Refusal::AllocationTaken)) };
-        let transfer = self.new_transfer(id, request, &gathered, first);
+        let transfer = self.new_transfer(id, (request, origin), &gathered, first);
         transfers::transfer_insert(&mut tx, &transfer).await?;
         servers::server_lock(&mut tx, server, &transfer.id.to_string()).await?;
         transfers::transfer_show(&mut tx, transfer.id, TransferState::Queued).await?;
@@ -148,7 +187,7 @@ impl Migrations {
     fn new_transfer(
         &self,
         id: TransferId,
-        request: &StartRequest,
+        (request, origin): (&StartRequest, Origin),
         about: &facts::Gathered,
         to: &Allocation,
     ) -> Transfer {
@@ -177,8 +216,14 @@ impl Migrations {
             boot_ms: None,
             failure: None,
             cancel_requested: false,
+            pause_requested: false,
+            paused: None,
+            tuned: 0,
+            settled: false,
             retained_until: None,
             retained_bytes: None,
+            retry_of: origin.retry_of(),
+            undo_of: origin.undo_of(),
             requested_by: request.requested_by.clone(),
             created_at: self.clock.now(),
             finished_at: None,
@@ -189,12 +234,15 @@ impl Migrations {
     /// from the pivot on where it holds them, and from its start on where it cannot: up to the pivot a start that fails is
     /// still undone, but what players did meanwhile is not given up for a change of mind.
     ///
+    /// One that is stuck is given up like any other, where it stood before that could be undone; see [`retry`](super::retry).
+    ///
     /// What is accepted is honoured: the saga's own [`Cancel`](saga::Cancel) decides which comes first, it or that step.
-    pub async fn cancel(&self, id: TransferId) -> Result<Transfer, MigrateError> {
+    pub async fn cancel(self: &Arc<Self>, id: TransferId) -> Result<Transfer, MigrateError> {
         let transfer = self.get(id).await?;
         let refused = |code, message: String| Err(MigrateError::Conflict { code, message });
         match transfer.state {
             TransferState::Cancelling => return Ok(transfer),
+            TransferState::Stuck => return self.give_up(&transfer).await,
             TransferState::RollingBack => {
                 return refused("transfer_rolling_back", "The transfer is being rolled back already.".into());
             }
@@ -203,7 +251,7 @@ impl Migrations {
             }
             _ => {}
         }
-        let driven = self.driven().get(&id).cloned();
+        let driven = self.driven().get(&id).map(|reins| reins.cancel.clone());
         if !self.takes_cancel(id).await? || driven.as_ref().is_some_and(|cancel| !cancel.request()) {
             let message = "The server starts on the target already, and players may be on it. If it does not come up, it \
                            goes back by itself; else wait for the end, then move it back.";
@@ -224,43 +272,21 @@ impl Migrations {
     }
 
     async fn takes_cancel(&self, id: TransferId) -> Result<bool, DbError> {
-        let log = SagaLog::new(self.db.clone(), self.clock.clone());
-        let events = log.load(&SagaId(id.to_string())).await.map_err(store_error)?;
         let executor = steps::executor();
-        let log = executor.plan().fold(events);
-        let log = log.map_err(|error| DbError::Corrupt { column: "saga_log.event", why: error.to_string() })?;
+        let log = self.log_of(id, executor.plan()).await?;
         // What is being taken back has no need of one, and the row says so in a moment.
         Ok(executor.takes_cancel(&log) || matches!(executor.plan().next(&log), saga::Next::Undo { .. }))
     }
 
-    /// Destroys the copy that the source keeps of a completed transfer. Again is the same.
-    pub async fn free_retained(&self, id: TransferId) -> Result<(), MigrateError> {
-        let transfer = self.get(id).await?;
-        if transfer.state != TransferState::Completed || transfer.retained_until.is_none() {
-            let message = "This transfer keeps no copy on its source: only a completed one does.".into();
-            return Err(MigrateError::Conflict { code: "nothing_retained", message });
-        }
-        if transfer.retained_bytes == Some(0) {
-            return Ok(());
-        }
-        let key = StepKey { transfer_id: id, step: "free_retained".to_owned(), epoch: transfer.epoch };
-        let request = Request::Transfer { key, server_id: transfer.server_id, action: TransferAction::FreeRetained };
-        let call = self.agents.call(transfer.source_node_id, request);
-        match timeout(self.pace.answer, call).await.unwrap_or(Err(CallError::Lost)) {
-            Ok(_) => {}
-            Err(CallError::Refused(error)) if error.code == ErrorCode::NotFound => {}
-            Err(CallError::Refused(error)) => return Err(MigrateError::Agent(error)),
-            Err(CallError::Offline | CallError::Lost) => {
-                let mut conn = self.db.acquire().await?;
-                let name = nodes::node_get(&mut conn, transfer.source_node_id).await?.name;
-                return Err(MigrateError::AgentOffline { kind: transfer.source_kind, name });
-            }
-        }
-        let now = self.clock.now();
-        Ok(transfers::retained_gone(&mut *self.db.acquire().await?, id, now).await?)
+    /// What is on record of a transfer.
+    pub(super) async fn log_of(&self, id: TransferId, plan: &saga::Plan) -> Result<saga::Log, DbError> {
+        let log = SagaLog::new(self.db.clone(), self.clock.clone());
+        let events = log.load(&SagaId(id.to_string())).await.map_err(store_error)?;
+        let log = plan.fold(events);
+        log.map_err(|error| DbError::Corrupt { column: "saga_log.event", why: error.to_string() })
     }
 
-    async fn get(&self, id: TransferId) -> Result<Transfer, MigrateError> {
+    pub(super) async fn get(&self, id: TransferId) -> Result<Transfer, MigrateError> {
         match transfers::transfer_get(&mut *self.db.acquire().await?, id).await {
             Ok(transfer) => Ok(transfer),
             Err(DbError::NotFound) => Err(MigrateError::NotFound),
@@ -269,7 +295,7 @@ impl Migrations {
     }
 }
 
-fn word(state: TransferState) -> String {
+pub(super) fn word(state: TransferState) -> String {
     match serde_json::to_value(state) {
         Ok(serde_json::Value::String(word)) => word,
         _ => format!("{state:?}"),

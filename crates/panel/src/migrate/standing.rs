@@ -17,6 +17,7 @@ struct Known {
     way: Option<Way>,
     broke: Option<String>,
     stalled: bool,
+    rested: bool,
     relay: Option<Opened>,
 }
 
@@ -30,13 +31,24 @@ impl Standing {
     /// Takes a way. What the one before it needed is let go.
     pub(super) fn take(&self, way: Way, relay: Option<Opened>) {
         let mut known = self.known();
-        (known.way, known.broke, known.relay) = (Some(way), None, relay);
+        (known.way, known.broke, known.relay, known.rested) = (Some(way), None, relay, false);
     }
 
     /// The way did not hold.
     pub(super) fn break_off(&self, way: &Way, why: &str) {
         let mut known = self.known();
         (known.way, known.broke) = (Some(way.clone()), Some(why.to_owned()));
+    }
+
+    /// The copy was put to rest, and with it went what its way needed.
+    pub(super) fn rest(&self) {
+        let mut known = self.known();
+        (known.way, known.broke, known.relay, known.rested) = (None, None, None, true);
+    }
+
+    /// Whether it was, and no way was taken since.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.known().rested
     }
 
     /// The copy stood still. Answers whether it had before.

@@ -13,9 +13,18 @@ pub(super) fn state(plan: &Plan, log: &Log, cancel: bool) -> TransferState {
             Some((_, cause)) if cause.code == CANCELLED => TransferState::Cancelling,
             _ => TransferState::RollingBack,
         },
-        Next::Run { .. } if cancel && !plan.is_past_pivot(log) => TransferState::Cancelling,
+        Next::Run { .. } | Next::Hold { .. } if cancel && !plan.is_past_pivot(log) => TransferState::Cancelling,
+        Next::Hold { .. } => TransferState::Paused,
         Next::Run { .. } if log.length() == 0 => TransferState::Queued,
         Next::Run { .. } => TransferState::Running,
+    }
+}
+
+/// The step at which a transfer is held.
+pub(super) fn held_at<'a>(plan: &'a Plan, log: &Log) -> Option<&'a str> {
+    match plan.next(log) {
+        Next::Hold { step, .. } => Some(plan.name(step)),
+        _ => None,
     }
 }
 
@@ -59,6 +68,7 @@ pub(super) fn describe(event: &Event) -> (&'static str, String) {
         }
         Event::Started { step, .. } => ("info", format!("{step} started")),
         Event::Done { step, .. } => ("info", format!("{step} done")),
+        Event::Paused { step } => ("info", format!("paused at {step}")),
         Event::Failed { step, error } => ("error", format!("{step} given up, everything is taken back: {error}")),
         Event::UndoStarted { step, because: Some(because), attempt } => {
             ("warn", format!("taking back {step}: attempt {attempt}, because: {because}"))
@@ -104,7 +114,7 @@ mod tests {
     fn the_stages_come_in_the_order_of_the_products_page() {
         let plan = super::super::steps::executor();
         let mut seen = vec![];
-        for index in 0..15 {
+        for index in 0..16 {
             let step = plan.plan().name(index);
             for event in [started(step), done(step)] {
                 seen.extend_from_slice(stages(&event, true));

@@ -178,6 +178,7 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::CheckTarget { .. } => "check",
         Request::CheckDatabase { .. } => "database",
         Request::Backup { .. } => "backup",
+        Request::AdjustCopy { .. } => "adjust",
         Request::Transfer { .. } => "transfer",
     }
 }

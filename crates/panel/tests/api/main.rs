@@ -24,6 +24,7 @@ mod login;
 mod minio;
 mod notices;
 mod openapi;
+mod operating;
 mod own;
 mod people;
 mod places;

@@ -265,6 +265,7 @@ impl Stage {
             ticket: self.ticket.clone(),
             bytes,
             files: 10,
+            basis: None,
         }
     }
 

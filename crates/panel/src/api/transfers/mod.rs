@@ -1,16 +1,18 @@
 //! Transfers: start one, watch it, cancel it, free what it keeps.
 
 mod addresses;
+mod operate;
 mod own;
 mod preflight;
 mod stream;
+mod undo;
 mod view;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
-use model::{AllocationId, Mode, NodeId, Options, ServerId, StartAfter, TransferId, Verify};
+use model::{AllocationId, Mode, NodeId, Options, ServerId, StartAfter, Timestamp, TransferId, Verify};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::{OpenApi, ToSchema};
@@ -43,6 +45,12 @@ const LOWEST_BANDWIDTH: u64 = 1024;
     list,
     show,
     cancel,
+    operate::pause,
+    operate::resume,
+    operate::retry,
+    operate::resolve,
+    operate::change,
+    undo::undo,
     free_retained,
     stream::events,
     own::show_own_transfer
@@ -56,8 +64,13 @@ pub(super) fn routes() -> Router<App> {
         .route("/admin/servers/{id}/transfer/preflight", post(preflight::look))
         .route("/servers/{id}/transfer", get(own::show_own_transfer))
         .route("/admin/transfers", get(list))
-        .route("/admin/transfers/{id}", get(show))
+        .route("/admin/transfers/{id}", get(show).patch(operate::change))
         .route("/admin/transfers/{id}/cancel", post(cancel))
+        .route("/admin/transfers/{id}/pause", post(operate::pause))
+        .route("/admin/transfers/{id}/resume", post(operate::resume))
+        .route("/admin/transfers/{id}/retry", post(operate::retry))
+        .route("/admin/transfers/{id}/undo", post(undo::undo))
+        .route("/admin/transfers/{id}/resolve", post(operate::resolve))
         .route("/admin/transfers/{id}/retained", delete(free_retained))
         .route("/admin/transfers/{id}/events", get(stream::events))
 }
@@ -89,6 +102,9 @@ pub(in crate::api) struct StartTransfer {
     max_freeze_s: Option<u64>,
     /// Bytes per second; without it as fast as it goes.
     bandwidth_limit: Option<u64>,
+    /// The server is not stopped before this; it is copied at once, and what changes meanwhile once more then.
+    #[schema(value_type = Option<String>, format = DateTime, example = "2027-01-31T03:00:00Z")]
+    not_before: Option<Timestamp>,
     /// Seconds for which the source's copy is kept. Default one day.
     retain_source_for_s: Option<u64>,
     /// `full`: both sides read their disks.
@@ -130,22 +146,28 @@ impl StartTransfer {
             verify: self.verify,
             start_after: self.start_after,
             backup_first: self.backup_first,
+            not_before: self.not_before,
         };
-        let mut problems = vec![];
-        let mut demand = |holds: bool, field: &str, problem: String| {
-            if !holds {
-                problems.push((field.to_owned(), problem));
-            }
-        };
-        let freeze = (1..=LONGEST_FREEZE_S).contains(&options.max_freeze_s);
-        demand(freeze, "max_freeze_s", format!("must be 1 to {LONGEST_FREEZE_S}"));
-        let bandwidth = options.bandwidth_limit.is_none_or(|limit| limit >= LOWEST_BANDWIDTH);
-        demand(bandwidth, "bandwidth_limit", format!("must be at least {LOWEST_BANDWIDTH} bytes per second"));
-        let retention = options.retain_source_for_s <= LONGEST_RETENTION_S;
-        demand(retention, "retain_source_for_s", format!("must be at most {LONGEST_RETENTION_S}"));
-        check::none(problems)?;
+        check::none(problems(&options))?;
         Ok(options)
     }
+}
+
+/// What is wrong with options, at a start or later.
+fn problems(options: &Options) -> Vec<check::Problem> {
+    let mut problems = vec![];
+    let mut demand = |holds: bool, field: &str, problem: String| {
+        if !holds {
+            problems.push((field.to_owned(), problem));
+        }
+    };
+    let freeze = (1..=LONGEST_FREEZE_S).contains(&options.max_freeze_s);
+    demand(freeze, "max_freeze_s", format!("must be 1 to {LONGEST_FREEZE_S}"));
+    let bandwidth = options.bandwidth_limit.is_none_or(|limit| limit >= LOWEST_BANDWIDTH);
+    demand(bandwidth, "bandwidth_limit", format!("must be at least {LOWEST_BANDWIDTH} bytes per second"));
+    let retention = options.retain_source_for_s <= LONGEST_RETENTION_S;
+    demand(retention, "retain_source_for_s", format!("must be at most {LONGEST_RETENTION_S}"));
+    problems
 }
 
 /// A node's id is not a cluster's. What does not exist at all is admission's to refuse, after what is worse.
@@ -266,7 +288,7 @@ async fn show(State(app): State<App>, admin: Admin, Id(id): Id<TransferId>) -> R
 /// Cancels a transfer.
 ///
 /// It is rolled back: the server goes on on the source, and nothing is left on the target. Cancelling again is the
-/// same. Once the server is up on the target it is too late.
+/// same. Once the server is up on the target it is too late. One that is stuck on its way there is taken back, too.
 #[utoipa::path(post, path = "/api/v1/admin/transfers/{id}/cancel", tag = "transfers",
     params(("id" = uuid::Uuid, Path)), request_body(content = Nothing, description = "Empty"),
     responses(
@@ -287,11 +309,13 @@ async fn cancel(
 }
 
 /// Destroys the copy that the source keeps of a completed transfer.
+///
+/// 204 once it is gone, also if it was before; what cannot be asked for now is not promised.
 #[utoipa::path(delete, path = "/api/v1/admin/transfers/{id}/retained", tag = "transfers",
     params(("id" = uuid::Uuid, Path)),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 409, description = "`nothing_retained`: the transfer did not complete"),
+        (status = 409, description = "`nothing_retained`: the transfer did not complete; `retained_in_use`: an undo builds on it; `source_removed`"),
         (status = 503, description = "`agent_offline`"),
     ))]
 async fn free_retained(State(app): State<App>, admin: Admin, Id(id): Id<TransferId>) -> Result<Answer, ApiError> {
@@ -306,7 +330,8 @@ async fn view(conn: &mut Conn, transfer: Transfer) -> Result<TransferView, DbErr
     let stages = transfers::stages_of(conn, transfer.id).await?;
     let addresses = transfers::addresses_of(conn, transfer.id).await?;
     let variables = transfers::variables_of(conn, transfer.id).await?;
-    Ok(TransferView::new(transfer, stages, addresses, variables))
+    let later = transfers::later(conn, transfer.id).await?;
+    Ok(TransferView::new(transfer, stages, (addresses, variables), later))
 }
 
 fn missing(noun: &'static str) -> impl Fn(DbError) -> ApiError {

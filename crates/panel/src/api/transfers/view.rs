@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::addresses::{self, MovedAddressView, MovedVariableView};
 use crate::db::nodes::NodeKind;
-use crate::db::transfers::{AddressMove, StageRow, Transfer, VariableMove};
+use crate::db::transfers::{AddressMove, Later, StageRow, Transfer, VariableMove};
 
 /// A transfer. Times, sizes and roots that are not known yet are null.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,7 +24,7 @@ pub(in crate::api) struct TransferView {
     /// `live` or `cold`.
     #[schema(value_type = String, example = "live")]
     mode: Mode,
-    /// `queued`, `running`, `cancelling`, `rolling_back`, then `completed`, `rolled_back` or `stuck`.
+    /// `queued`, `running`, `paused`, `cancelling`, `rolling_back`, then `completed`, `rolled_back` or `stuck`.
     #[schema(value_type = String, example = "running")]
     state: TransferState,
     /// `preparing`, `copying_while_running`, `stopping`, `compressing`, `transferring`, `extracting`, `starting`, `cleanup`.
@@ -67,6 +67,22 @@ pub(in crate::api) struct TransferView {
     failure: Option<FailureView>,
     /// Whether a cancel was accepted.
     cancel_requested: bool,
+    /// Whether a pause was accepted and not ended. The transfer is `paused` as soon as what it is at allows it.
+    pause_requested: bool,
+    /// Where it is held; null while it is not.
+    paused: Option<PausedView>,
+    /// The transfer that was rolled back and that this one tries again.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    retry_of: Option<TransferId>,
+    /// The youngest transfer that tries this one again.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    retried_by: Option<TransferId>,
+    /// The completed transfer that this one takes back, building on the copy that it left on its source.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    undo_of: Option<TransferId>,
+    /// The youngest transfer that takes this one back.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    undone_by: Option<TransferId>,
     /// Until when the source keeps its copy.
     #[schema(value_type = Option<String>, format = DateTime)]
     retained_until: Option<Timestamp>,
@@ -76,6 +92,18 @@ pub(in crate::api) struct TransferView {
     options: OptionsView,
     /// Who asked for it.
     requested_by: String,
+}
+
+/// Where a transfer is held.
+#[derive(Debug, Serialize, ToSchema)]
+struct PausedView {
+    /// The step that comes next, or is begun again: `lock_server`, `reserve_target`, `prepare_target`, `precopy`,
+    /// `await_window`.
+    #[schema(example = "precopy")]
+    step: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
 }
 
 /// One end of a transfer.
@@ -244,14 +272,17 @@ struct OptionsView {
     start_after: StartAfter,
     /// Whether a backup is made before anything else.
     backup_first: bool,
+    /// The server is not stopped before this; null for at once.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    not_before: Option<Timestamp>,
 }
 
 impl TransferView {
     pub(super) fn new(
         row: Transfer,
         stages: Vec<StageRow>,
-        addresses: Vec<AddressMove>,
-        variables: Vec<VariableMove>,
+        (addresses, variables): (Vec<AddressMove>, Vec<VariableMove>),
+        later: Later,
     ) -> Self {
         let end = |kind: NodeKind, id, address: Option<&str>| EndView {
             node_id: kind.only(NodeKind::Node, id),
@@ -284,6 +315,12 @@ impl TransferView {
             stages: stages.into_iter().map(StageView::from).collect(),
             failure: row.failure.map(FailureView::from),
             cancel_requested: row.cancel_requested,
+            pause_requested: row.pause_requested,
+            paused: row.paused.map(|paused| PausedView { step: paused.step, since: paused.since }),
+            retry_of: row.retry_of,
+            retried_by: later.retried_by,
+            undo_of: row.undo_of,
+            undone_by: later.undone_by,
             retained_until: row.retained_until,
             retained_bytes: row.retained_bytes,
             options: row.options.into(),
@@ -352,6 +389,7 @@ impl From<Options> for OptionsView {
             verify: options.verify,
             start_after: options.start_after,
             backup_first: options.backup_first,
+            not_before: options.not_before,
         }
     }
 }

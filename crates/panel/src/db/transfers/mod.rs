@@ -5,6 +5,7 @@
 
 mod addresses;
 mod events;
+mod operate;
 mod owed;
 mod ownership;
 mod row;
@@ -20,6 +21,9 @@ pub use addresses::{
     variables_move, variables_of,
 };
 pub use events::{EventRow, event_append, events_after, events_since};
+pub use operate::{
+    Later, later, options_set, pause_end, pause_request, paused_show, settle, transfer_reopen, undone_now, unsettle,
+};
 pub use owed::{Owed, owed_insert, owed_list, owed_paid};
 pub use ownership::{
     Switch, epoch_raise, lock_confirm, lock_release, reserved_for_return, server_switch, source_released,
@@ -79,16 +83,37 @@ pub struct Transfer {
     pub failure: Option<Failure>,
     /// Whether a cancel was accepted.
     pub cancel_requested: bool,
+    /// Whether a pause was accepted that nobody has ended yet.
+    pub pause_requested: bool,
+    /// Where it is held, if it is.
+    pub paused: Option<Paused>,
+    /// How often its options were changed.
+    pub tuned: u64,
+    /// Whether the server is about to be stopped, or was.
+    pub settled: bool,
     /// When the source's copy may be destroyed.
     pub retained_until: Option<Timestamp>,
     /// How big that is.
     pub retained_bytes: Option<u64>,
+    /// The one that was rolled back and that this one tries again.
+    pub retry_of: Option<TransferId>,
+    /// The one that completed and that this one takes back.
+    pub undo_of: Option<TransferId>,
     /// Who asked for it.
     pub requested_by: String,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it came to rest.
     pub finished_at: Option<Timestamp>,
+}
+
+/// Where a transfer is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// The saga's step that comes next, or is begun again.
+    pub step: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// A stage that was entered.
@@ -120,8 +145,10 @@ pub const SORTS: &[&str] = &["created_at", "finished_at", "state"];
 pub async fn transfer_insert(tx: &mut Conn, transfer: &Transfer) -> Result<(), DbError> {
     let sql = "INSERT INTO transfers (id, server_id, mode, state, stage, source_node_id, target_node_id,
                source_allocation_id, target_allocation_id, source_address, target_address, options, epoch, memory_mb,
-               disk_mb, cpu_percent, progress, requested_by, created_at, source_kind, target_kind)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+               disk_mb, cpu_percent, progress, requested_by, created_at, source_kind, target_kind,
+               retry_of, undo_of)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+               $23)";
     let id = |id: Option<AllocationId>| id.map(|id| id.to_string());
     sqlx::query(sql)
         .bind(transfer.id.to_string())
@@ -145,6 +172,8 @@ pub async fn transfer_insert(tx: &mut Conn, transfer: &Transfer) -> Result<(), D
         .bind(to_ms(transfer.created_at))
         .bind(to_word("transfers.source_kind", &transfer.source_kind)?)
         .bind(to_word("transfers.target_kind", &transfer.target_kind)?)
+        .bind(transfer.retry_of.map(|id| id.to_string()))
+        .bind(transfer.undo_of.map(|id| id.to_string()))
         .execute(tx)
         .await?;
     Ok(())
@@ -228,7 +257,7 @@ pub async fn transfer_finish(
 /// Accepts a cancel. [`DbError::Conflict`] unless the transfer is going on.
 pub async fn transfer_cancel(conn: &mut Conn, id: TransferId) -> Result<(), DbError> {
     let sql = "UPDATE transfers SET cancel_requested = 1, state = 'cancelling'
-               WHERE id = $1 AND state IN ('queued', 'running', 'cancelling')";
+               WHERE id = $1 AND state IN ('queued', 'running', 'paused', 'cancelling')";
     exactly_one(&sqlx::query(sql).bind(id.to_string()).execute(conn).await?)
 }
 

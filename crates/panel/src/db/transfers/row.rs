@@ -2,7 +2,7 @@
 
 use model::{Epoch, Limits};
 
-use super::Transfer;
+use super::{Paused, Transfer};
 use crate::db::{DbError, from_i64, from_json, from_ms, from_word, parse};
 
 #[derive(sqlx::FromRow)]
@@ -32,8 +32,15 @@ pub(super) struct Row {
     boot_ms: Option<i64>,
     failure: Option<String>,
     cancel_requested: i64,
+    pause_requested: i64,
+    paused_step: Option<String>,
+    paused_at: Option<i64>,
+    tuned: i64,
+    settled: i64,
     retained_until: Option<i64>,
     retained_bytes: Option<i64>,
+    retry_of: Option<String>,
+    undo_of: Option<String>,
     requested_by: String,
     created_at: i64,
     finished_at: Option<i64>,
@@ -71,8 +78,17 @@ impl TryFrom<Row> for Transfer {
             boot_ms: row.boot_ms.map(|ms| from_i64("transfers.boot_ms", ms)).transpose()?,
             failure: optional(row.failure, |json| from_json("transfers.failure", json))?,
             cancel_requested: row.cancel_requested != 0,
+            pause_requested: row.pause_requested != 0,
+            paused: match (row.paused_step, row.paused_at) {
+                (Some(step), Some(at)) => Some(Paused { step, since: from_ms("transfers.paused_at", at)? }),
+                _ => None,
+            },
+            tuned: from_i64("transfers.tuned", row.tuned)?,
+            settled: row.settled != 0,
             retained_until: row.retained_until.map(|at| from_ms("transfers.retained_until", at)).transpose()?,
             retained_bytes: row.retained_bytes.map(|n| from_i64("transfers.retained_bytes", n)).transpose()?,
+            retry_of: optional(row.retry_of, |id| parse("transfers.retry_of", id))?,
+            undo_of: optional(row.undo_of, |id| parse("transfers.undo_of", id))?,
             requested_by: row.requested_by,
             created_at: from_ms("transfers.created_at", row.created_at)?,
             finished_at: row.finished_at.map(|at| from_ms("transfers.finished_at", at)).transpose()?,

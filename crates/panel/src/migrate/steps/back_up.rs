@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use saga::{Call, Cause, Failure, Retries, Step};
+use saga::{Call, Cause, Failure, Pausing, Retries, Step};
 use serde_json::{Value, json};
 
 use crate::db::backups::BackupFailure;
@@ -17,6 +17,11 @@ pub(super) struct BackUp;
 impl Step<Move> for BackUp {
     fn name(&self) -> &'static str {
         "back_up"
+    }
+
+    /// Half a backup is of no use.
+    fn pausing(&self) -> Pausing {
+        Pausing::Around
     }
 
     /// Few: each attempt reads the whole server.

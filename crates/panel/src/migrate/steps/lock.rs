@@ -1,7 +1,7 @@
 //! `lock_server` and `unlock_server`: nobody else acts on a server that moves.
 
 use async_trait::async_trait;
-use saga::{Call, Cause, Failure, Retries, Step};
+use saga::{Call, Cause, Failure, Pausing, Retries, Step};
 use serde_json::Value;
 
 use crate::db::{DbError, allocations, transfers};
@@ -16,6 +16,10 @@ pub(super) struct LockServer;
 impl Step<Move> for LockServer {
     fn name(&self) -> &'static str {
         "lock_server"
+    }
+
+    fn pausing(&self) -> Pausing {
+        Pausing::Around
     }
 
     async fn run(&self, it: &Move, _call: &Call<'_>) -> Result<Value, Failure> {

@@ -1,7 +1,7 @@
 //! The steps of a migration, in their order.
 //!
 //! Read aloud: lock the server and keep room for it on the target. Back it up, if that is wanted. Get everything ready there that could be missing.
-//! Copy while it runs. Stop it, send the rest, see that both sides hold the same. Forbid the source to start it, write
+//! Copy while it runs, and wait until it may be stopped. Stop it, send the rest, see that both sides hold the same. Forbid the source to start it, write
 //! down that the target owns it, start it there and see that it is well. — From here on players may have changed it:
 //! nothing goes back. Let players in, look once more at what the source holds, keep that for a while, let go.
 
@@ -18,6 +18,7 @@ mod retire;
 mod start;
 mod switch;
 mod walk;
+mod window;
 
 use saga::{Executor, Step};
 
@@ -25,7 +26,7 @@ use super::Move;
 pub(in crate::migrate) use ladder::Way;
 
 /// The first step past the pivot: `admit_players`.
-const PIVOT: usize = 11;
+const PIVOT: usize = 12;
 
 /// The saga of one migration.
 pub(crate) fn executor() -> Executor<Move> {
@@ -40,7 +41,9 @@ pub(crate) fn executor() -> Executor<Move> {
         Box::new(prepare::PrepareTarget),
         // All but the last changes, while it runs: what makes the freeze independent of the size.
         Box::new(copy::Precopy),
-        // --- frozen ---
+        // The last moment at which nobody has noticed anything: it may be long, and whoever waited copies once more.
+        Box::new(window::AwaitWindow),
+        // --- frozen: nothing is held from here on ---
         Box::new(freeze::StopSource),
         // Both sides have computed the same root before anything is decided (I3).
         Box::new(copy::FinalCopy),

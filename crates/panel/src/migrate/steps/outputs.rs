@@ -44,6 +44,9 @@ pub(crate) struct Precopied {
     /// The way that it took at last; the last copy goes on there.
     #[serde(default)]
     pub(super) way: Option<Way>,
+    /// Milliseconds that the freeze was promised to last at most when it began.
+    #[serde(default)]
+    pub(super) promise_ms: Option<u64>,
 }
 
 /// Of `stop_source`.

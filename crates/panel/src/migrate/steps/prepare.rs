@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use model::ServerSpec;
 use model::agent_api::{Reply, TransferAction};
-use saga::{Call, Cause, Failure, Phase, Retries, Step};
+use saga::{Call, Cause, Failure, Pausing, Phase, Retries, Step};
 use serde_json::Value;
 
 use super::ladder::{Goal, final_word};
@@ -31,6 +31,10 @@ impl Step<Move> for PrepareTarget {
         Retries { attempts: 3, ..Retries::DEFAULT }
     }
 
+    fn pausing(&self) -> Pausing {
+        Pausing::Around
+    }
+
     async fn run(&self, it: &Move, call: &Call<'_>) -> Result<Value, Failure> {
         let patience = it.patient().within(it.pace.prepare);
         let measured = it.ask(call, self.name(), it.source(), TransferAction::Measure, patience).await?;
@@ -48,6 +52,7 @@ impl Step<Move> for PrepareTarget {
                 ticket: it.permits.ticket(it.transfer.id),
                 bytes,
                 files,
+                basis: it.transfer.undo_of,
             };
             match it.ask(call, self.name(), it.target(), prepare, patience).await {
                 Err(failure) if it.takes_another_port(&failure, &mut tried).await.map_err(db_failure)? => {}

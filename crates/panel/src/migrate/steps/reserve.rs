@@ -1,7 +1,7 @@
 //! `reserve_target`: room and addresses on the target, kept for this transfer.
 
 use async_trait::async_trait;
-use saga::{Call, Cause, Failure, Step};
+use saga::{Call, Cause, Failure, Pausing, Step};
 use serde_json::Value;
 
 use crate::db::{DbError, allocations, transfers};
@@ -16,6 +16,10 @@ pub(super) struct ReserveTarget;
 impl Step<Move> for ReserveTarget {
     fn name(&self) -> &'static str {
         "reserve_target"
+    }
+
+    fn pausing(&self) -> Pausing {
+        Pausing::Around
     }
 
     async fn run(&self, it: &Move, _call: &Call<'_>) -> Result<Value, Failure> {

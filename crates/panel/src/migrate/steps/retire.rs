@@ -72,6 +72,7 @@ impl Step<Move> for ReleaseSource {
             other => return Err(unexpected(&other)),
         };
         it.record_release(bytes).await.map_err(db_failure)?;
+        it.consume_basis().await.map_err(db_failure)?;
         Ok(Value::Null)
     }
 

@@ -60,6 +60,10 @@ impl Move {
         match self.standing.way() {
             Some((way, None)) => Ok(way),
             Some((way, Some(why))) => self.walk(call, step, &goal, patience, Some((way, why))).await,
+            // Nothing broke: it was let go when the copy was put to rest.
+            None if self.standing.is_at_rest() || call.log().was_interrupted(step) => {
+                self.walk(call, step, &goal, patience, None).await
+            }
             None => {
                 let way = logged(call.log(), &prepared);
                 if call.attempt() == 1 {
@@ -273,10 +277,10 @@ impl Move {
     }
 }
 
-/// The way on record: the precopy's, which may have changed it, or the one that was found at first.
+/// The way on record: the last precopy's, which may have changed it, or the one that was found at first.
 fn logged(log: &saga::Log, prepared: &Prepared) -> Way {
-    let precopied: Option<Precopied> = log.output("precopy");
-    precopied.and_then(|precopied| precopied.way).unwrap_or_else(|| prepared.way())
+    let of = |step| log.output::<Precopied>(step).and_then(|precopied| precopied.way);
+    of("await_window").or_else(|| of("precopy")).unwrap_or_else(|| prepared.way())
 }
 
 fn no_address(side: &str) -> Left {
