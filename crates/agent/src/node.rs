@@ -116,6 +116,8 @@ impl Node {
             }
             Request::RemoveServer { server_id } => self.remove(server_id).await?,
             Request::MeasureServer { server_id } => return self.measure(server_id).await,
+            Request::ListOrphans { look } => return Ok(self.transfers.orphans(self, look).await),
+            Request::RemoveOrphan { orphan_id } => self.transfers.remove_orphan(self, &orphan_id).await?,
             Request::CheckTarget { spec, bytes, files } => {
                 return Ok(Reply::Checked { checks: self.check_target(&spec, bytes, files).await });
             }
@@ -188,6 +190,11 @@ impl Node {
         }
         self.servers.write().expect("nobody panics with it").remove(&id);
         Ok(())
+    }
+
+    /// Until it is dropped no server is made or removed.
+    pub(crate) async fn stand_still(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     async fn remove(&self, id: ServerId) -> Result<(), AgentError> {

@@ -220,6 +220,16 @@ pub enum Request {
         /// What to do.
         action: BackupAction,
     },
+    /// What is here that no transfer and no server owns? → [`Reply::Orphans`]
+    ListOrphans {
+        /// Look now; else the last look is told, which is at most an hour old.
+        look: bool,
+    },
+    /// Remove one of them, which must be one that can be cleaned. One that is not there any more is removed.
+    RemoveOrphan {
+        /// Its id.
+        orphan_id: String,
+    },
     /// What counts from now on for the copy that a source makes. It is no step and has no key: the last word counts, and
     /// it counts for the copy that runs.
     AdjustCopy {
@@ -503,6 +513,39 @@ pub enum CheckLevel {
     Info,
 }
 
+/// Something that no transfer and no server owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Stable for as long as it is there; letters, digits, dots and hyphens.
+    pub id: String,
+    /// What it is.
+    pub kind: OrphanKind,
+    /// Where it is, or what it is called.
+    pub path: String,
+    /// How big it is; none where that is not known.
+    pub bytes: Option<u64>,
+    /// When it was last changed; none where that is not known.
+    pub since: Option<Timestamp>,
+    /// Why nobody owns it.
+    pub why: String,
+    /// Whether it may be removed by [`Request::RemoveOrphan`]: it is nobody's data.
+    pub can_clean: bool,
+}
+
+/// What an orphan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrphanKind {
+    /// A copy that was being delivered.
+    Staging,
+    /// The directory of a server.
+    Place,
+    /// A container.
+    Container,
+    /// A source's files after a move.
+    Retained,
+}
+
 /// Answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
@@ -513,6 +556,15 @@ pub enum Reply {
     Server {
         /// Seen now.
         server: ServerObservation,
+    },
+    /// What nobody owns.
+    Orphans {
+        /// When it was looked for.
+        looked_at: Timestamp,
+        /// What was found and is still there: what is provably ours was removed at once.
+        orphans: Vec<Orphan>,
+        /// Transfers of which this agent is a target that has not started: the panel knows whether they are over.
+        held: Vec<TransferId>,
     },
     /// Console lines, oldest first.
     Console {

@@ -78,6 +78,10 @@ impl Orchestrator {
                 let answer = crate::database::look(&host, port, &database, &username, &password).await;
                 Ok(Reply::DatabaseChecked { answer })
             }
+            Request::ListOrphans { .. } | Request::RemoveOrphan { .. } => {
+                let message = "what nobody owns in a cluster has labels of ours: kubectl get all -A -l app.kubernetes.io/managed-by=badgerpanel";
+                Err(AgentError::new(ErrorCode::Unsupported, message))
+            }
             _ => Ok(Reply::Done),
         }
     }

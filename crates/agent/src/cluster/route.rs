@@ -105,7 +105,8 @@ pub(super) fn route(request: &Request) -> Route {
         // What sleeps copies nothing.
         Request::AdjustCopy { .. } => Route::Mover(Need::Asleep(Asleep::Done), Then::Answer),
         Request::RemoveServer { .. } => Route::Remove,
-        Request::CheckTarget { .. } => Route::Check,
+        // A cluster's are found by their labels, and shown by the orchestrator's survey.
+        Request::CheckTarget { .. } | Request::ListOrphans { .. } | Request::RemoveOrphan { .. } => Route::Check,
         Request::CheckDatabase { .. } => Route::Database,
         Request::Transfer { action, .. } => of_action(action),
     }
@@ -173,7 +174,11 @@ pub(super) enum Name {
 /// What it is about and which it is; `once` numbers those that are never the same. None: it is about no server.
 pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
     let (server, name) = match request {
-        Request::Ping | Request::CheckTarget { .. } | Request::CheckDatabase { .. } => return None,
+        Request::Ping
+        | Request::CheckTarget { .. }
+        | Request::CheckDatabase { .. }
+        | Request::ListOrphans { .. }
+        | Request::RemoveOrphan { .. } => return None,
         Request::CreateServer { spec, .. } => (spec.id, Name::Create),
         Request::StartServer { server_id, permit } => (*server_id, Name::Start(permit.epoch)),
         Request::StopServer { server_id } => (*server_id, Name::Stop),
@@ -200,7 +205,11 @@ pub(super) fn name(request: &Request, once: u64) -> Option<(About, Name)> {
 /// Which server a request is about.
 pub(super) fn server_of(request: &Request) -> Option<ServerId> {
     match request {
-        Request::Ping | Request::CheckTarget { .. } | Request::CheckDatabase { .. } => None,
+        Request::Ping
+        | Request::CheckTarget { .. }
+        | Request::CheckDatabase { .. }
+        | Request::ListOrphans { .. }
+        | Request::RemoveOrphan { .. } => None,
         Request::CreateServer { spec, .. } | Request::ConfigureServer { spec } => Some(spec.id),
         Request::StartServer { server_id, .. }
         | Request::StopServer { server_id }

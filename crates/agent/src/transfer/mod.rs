@@ -58,6 +58,8 @@ pub(crate) struct Transfers {
     all: Mutex<HashMap<TransferId, Arc<Transfer>>>,
     /// URL of the panel that this agent knows.
     panel: Mutex<String>,
+    /// What nobody owns, when it was last looked for.
+    looked: orphans::Looked,
 }
 
 /// One of them.
@@ -103,7 +105,7 @@ impl Transfers {
                 None => {}
             }
         }
-        Ok(Self { all: Mutex::new(all), panel: Mutex::default() })
+        Ok(Self { all: Mutex::new(all), panel: Mutex::default(), looked: orphans::Looked::default() })
     }
 
     /// A relay that the panel names by its path alone is at the panel as this agent knows it.
@@ -127,12 +129,14 @@ impl Transfers {
                 tracing::error!(transfer = %transfer.id, %error, "transfer: cannot open the door again");
             }
         }
-        orphans::remove(node).await;
+        drop(orphans::look(node).await);
         if place::is_mounted(node) {
             return; // What is retained there is a volume, and not ours to destroy.
         }
         let (reaper, shutdown) = (Arc::clone(node), node.around.shutdown.clone());
         tokio::spawn(async move { shutdown.run_until_cancelled(retained::reap_for_ever(&reaper)).await });
+        let (looker, shutdown) = (Arc::clone(node), node.around.shutdown.clone());
+        tokio::spawn(async move { shutdown.run_until_cancelled(orphans::look_for_ever(&looker)).await });
     }
 
     /// Takes a command; the future is its answer. Dropping the future does not stop what was begun.

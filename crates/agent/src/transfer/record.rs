@@ -158,7 +158,8 @@ impl Record {
         now.as_millisecond() - self.touched.as_millisecond() > KEEP_MS && !self.holds_open_target()
     }
 
-    fn holds_open_target(&self) -> bool {
+    /// Whether that has not become a server of this agent yet.
+    pub(super) fn holds_open_target(&self) -> bool {
         self.holds_target() && self.phase() != Some(&Phase::Started)
     }
 

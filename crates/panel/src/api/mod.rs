@@ -33,6 +33,7 @@ mod nodes;
 mod notifications;
 pub mod on_server;
 pub mod openapi;
+mod orphans;
 mod power;
 mod relay;
 mod roles;
@@ -72,6 +73,7 @@ use crate::app::App;
 pub fn router(app: App) -> Router {
     let v1 = Router::new()
         .merge(nodes::routes())
+        .merge(orphans::routes())
         .merge(clusters::routes())
         .merge(room::routes())
         .merge(evacuations::routes())

@@ -16,8 +16,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::views::{ErrorBody, ErrorInfo};
 use super::{
     allocations, announcements, audit_log, backup_storages, backups, clusters, console, database_hosts, databases,
-    dns_names, dns_zones, eggs, evacuations, events, flags, health, keys, metrics, nodes, notifications, power, roles,
-    room, schedules, server_allocations, servers, session, startup, subusers, transfers, users, webhooks,
+    dns_names, dns_zones, eggs, evacuations, events, flags, health, keys, metrics, nodes, notifications, orphans,
+    power, roles, room, schedules, server_allocations, servers, session, startup, subusers, transfers, users, webhooks,
 };
 use crate::app::App;
 
@@ -68,6 +68,7 @@ fn document_value() -> utoipa::openapi::OpenApi {
     let mut document = Base::openapi();
     for part in vec![
         nodes::Doc::openapi(),
+        orphans::Doc::openapi(),
         clusters::Doc::openapi(),
         room::Doc::openapi(),
         evacuations::Doc::openapi(),

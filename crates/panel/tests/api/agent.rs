@@ -179,6 +179,8 @@ pub(crate) fn name(request: &Request) -> &'static str {
         Request::CheckDatabase { .. } => "database",
         Request::Backup { .. } => "backup",
         Request::AdjustCopy { .. } => "adjust",
+        Request::ListOrphans { .. } => "orphans",
+        Request::RemoveOrphan { .. } => "remove_orphan",
         Request::Transfer { .. } => "transfer",
     }
 }

@@ -25,6 +25,7 @@ mod minio;
 mod notices;
 mod openapi;
 mod operating;
+mod orphans;
 mod own;
 mod people;
 mod places;

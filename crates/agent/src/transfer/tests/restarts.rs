@@ -1,5 +1,6 @@
 //! Agents that are killed and come back in the middle of a transfer.
 
+use model::agent_api::OrphanKind;
 use model::{Clock, Timestamp};
 
 use super::*;
@@ -73,7 +74,26 @@ async fn what_no_transfer_owns_is_removed_at_the_start() {
     let precious = stage.target.path("servers").join(ServerId::new().to_string());
     fs::create_dir_all(precious.join("data")).unwrap();
     fs::write(precious.join("data/world"), "x").unwrap();
+    let strange = stage.target.path("staging").join("not of ours");
+    fs::create_dir_all(&strange).unwrap();
+    let unpromised = stage.target.path("retained").join(TransferId::new().to_string());
+    fs::create_dir_all(&unpromised).unwrap();
     stage.target.restart().await;
+    assert!(strange.exists() && unpromised.exists(), "what might be somebody's stays");
+    let node = stage.target.node.clone();
+    let Reply::Orphans { orphans, held, .. } = node.transfers.orphans(&node, false).await else { panic!("it lists") };
+    let mut shown: Vec<_> = orphans.iter().map(|orphan| (orphan.kind, orphan.can_clean)).collect();
+    shown.sort_unstable();
+    let kinds = [(OrphanKind::Staging, false), (OrphanKind::Place, false), (OrphanKind::Retained, true)];
+    assert_eq!((shown.as_slice(), held), (kinds.as_slice(), vec![stage.transfer]));
+    let id = |kind| orphans.iter().find(|orphan| orphan.kind == kind).unwrap().id.clone();
+    let refused = node.transfers.remove_orphan(&node, &id(OrphanKind::Place)).await;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::Conflict);
+    node.transfers.remove_orphan(&node, &id(OrphanKind::Retained)).await.unwrap();
+    let again = node.transfers.remove_orphan(&node, &id(OrphanKind::Retained)).await;
+    assert_eq!(again.unwrap_err().code, ErrorCode::NotFound);
+    assert!(!unpromised.exists());
+    fs::remove_dir(&strange).unwrap();
     assert_eq!(stage.target.names("staging"), [stage.transfer.to_string()], "the one that is owned stays");
     assert!(!stage.target.path("servers").join(&lost).exists());
     assert!(precious.join("data/world").exists(), "files are a person's to remove");
