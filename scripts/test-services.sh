@@ -26,6 +26,13 @@ as() {
   shift
   if [ "$(id -u)" = 0 ]; then setpriv --reuid="$user" --regid="$user" --clear-groups -- "$@"; else "$@"; fi
 }
+
+# The same in the place of this shell: what is put into the background is the server itself, and ends when it is told to.
+become() {
+  local user=$1
+  shift
+  if [ "$(id -u)" = 0 ]; then exec setpriv --reuid="$user" --regid="$user" --clear-groups -- "$@"; else exec "$@"; fi
+}
 own() { [ "$(id -u)" != 0 ] || chown -R "$1" "$2"; }
 
 free_port() {
@@ -41,7 +48,7 @@ mariadb_up() {
   own mysql "$data"
   as mysql mariadb-install-db --no-defaults --datadir="$data/data" --auth-root-authentication-method=normal \
     --skip-test-db >"$work/mariadb.log" 2>&1 || die "mariadb-install-db failed: $(tail -5 "$work/mariadb.log")"
-  as mysql mariadbd --no-defaults --datadir="$data/data" --socket="$data/sock" --pid-file="$data/pid" --skip-name-resolve \
+  become mysql mariadbd --no-defaults --datadir="$data/data" --socket="$data/sock" --pid-file="$data/pid" --skip-name-resolve \
     --bind-address=127.0.0.1 --port="$port" --innodb-flush-method=fsync >>"$work/mariadb.log" 2>&1 &
   pids+=($!)
   wait_for 60 mariadb-admin --no-defaults --socket="$data/sock" --user=root ping >/dev/null 2>&1 ||
@@ -74,7 +81,7 @@ zone game.test { type primary; file "$data/game.test"; allow-update { key panel;
 zone closed.test { type primary; file "$data/closed.test"; allow-update { none; }; };
 CONF
   own bind "$data"
-  as bind named -f -n 1 -c "$data/named.conf" >"$work/bind.log" 2>&1 &
+  become bind named -f -n 1 -c "$data/named.conf" >"$work/bind.log" 2>&1 &
   pids+=($!)
   wait_for 30 dig +tcp +time=1 +tries=1 -p "$port" @127.0.0.1 game.test SOA >/dev/null ||
     die "BIND does not answer: $(tail -5 "$work/bind.log")"
