@@ -9,8 +9,8 @@ use sqlx::AssertSqlSafe;
 
 use super::nodes::NodeKind;
 use super::{
-    Conn, DbError, Page, Paging, exactly_one, from_i64, from_json, from_ms, from_word, parse, to_i64, to_json, to_ms,
-    to_word,
+    Conn, DbError, Page, Paging, direction, exactly_one, from_i64, from_json, from_ms, from_word, parse, to_i64,
+    to_json, to_ms, to_word,
 };
 
 /// Where an evacuation stands.
@@ -304,7 +304,7 @@ pub async fn evacuations_page(
     descending: bool,
 ) -> Result<Page<Evacuation>, DbError> {
     let state = state.map_or(Ok(String::new()), |state| to_word("evacuations.state", &state))?;
-    let direction = if descending { "DESC" } else { "ASC" };
+    let direction = direction(descending);
     let sql = format!(
         "SELECT * FROM evacuations WHERE ($1 = '' OR state = $1) ORDER BY {column} {direction}, id {direction}
          LIMIT $2 OFFSET $3"

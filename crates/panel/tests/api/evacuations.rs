@@ -277,7 +277,7 @@ async fn a_panel_that_is_started_again_goes_on_and_moves_nobody_twice() {
 #[tokio::test]
 async fn who_is_in_other_hands_waits_and_others_go_first() {
     let scene = Scene::new(2).await;
-    let db = panel::db::Db::open_sqlite(&scene.panel.data().join("panel/panel.db")).await.unwrap();
+    let db = scene.panel.db().await;
     let locked = scene.servers[0].parse().unwrap();
     panel::db::servers::server_lock(&mut db.acquire().await.unwrap(), locked, "backup:1").await.unwrap();
     let started = scene.start(&json!({"concurrency": 1})).await;
