@@ -21,15 +21,15 @@ use crate::db::nodes::{self, NodeKind};
 use crate::db::{DbError, Page, audit};
 
 #[derive(OpenApi)]
-#[openapi(paths(list, scan, remove))]
+#[openapi(paths(list_orphans, scan_orphans, remove_orphan))]
 pub(super) struct Doc;
 
 /// The routes of this module.
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/admin/nodes/{id}/orphans", get(list))
-        .route("/admin/nodes/{id}/orphans/scan", post(scan))
-        .route("/admin/nodes/{id}/orphans/{orphan_id}", delete(remove))
+        .route("/admin/nodes/{id}/orphans", get(list_orphans))
+        .route("/admin/nodes/{id}/orphans/scan", post(scan_orphans))
+        .route("/admin/nodes/{id}/orphans/{orphan_id}", delete(remove_orphan))
 }
 
 /// Something that no transfer and no server owns.
@@ -78,7 +78,12 @@ impl OrphanView {
     (status = 422, description = "`agent_too_old`"),
     (status = 503, description = "`agent_offline`, `agent_lost`"),
 ))]
-async fn list(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>, query: ListQuery) -> Result<Answer, ApiError> {
+async fn list_orphans(
+    State(app): State<App>,
+    admin: Admin,
+    Id(id): Id<NodeId>,
+    query: ListQuery,
+) -> Result<Answer, ApiError> {
     admin.may("admin.nodes.list")?;
     look(&app, id, false, &query).await
 }
@@ -91,7 +96,7 @@ async fn list(State(app): State<App>, admin: Admin, Id(id): Id<NodeId>, query: L
         (status = 422, description = "`agent_too_old`"),
         (status = 503, description = "`agent_offline`, `agent_lost`"),
     ))]
-async fn scan(
+async fn scan_orphans(
     State(app): State<App>,
     admin: Admin,
     Id(id): Id<NodeId>,
@@ -130,7 +135,7 @@ async fn look(app: &App, id: NodeId, now: bool, query: &ListQuery) -> Result<Ans
     (status = 422, description = "`agent_too_old`"),
     (status = 503, description = "`agent_offline`, `agent_lost`"),
 ))]
-async fn remove(
+async fn remove_orphan(
     State(app): State<App>,
     admin: Admin,
     axum::extract::Path((id, orphan_id)): axum::extract::Path<(String, String)>,
