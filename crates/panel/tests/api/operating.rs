@@ -245,6 +245,7 @@ async fn an_audit_that_differs_can_be_accepted_by_a_person() {
 async fn whoever_may_not_move_servers_operates_no_transfer() {
     let two = two(hanging_at("precopy"), all_well()).await;
     let id = id_of(&two.start().await.accepted());
+    until_step(&two.source, "precopy").await;
     let key = two.panel.post("/api/v1/admin/api-keys", &json!({"name": "k", "scopes": ["admin.servers.list"]})).await;
     let key = key.created()["key"].as_str().unwrap().to_owned();
     for what in ["pause", "resume", "retry", "resolve"] {
