@@ -6,6 +6,7 @@
 
 mod backup;
 mod cluster;
+mod configs;
 mod daemon;
 mod database;
 mod disk;

@@ -26,7 +26,7 @@ pub use id::{EvacuationId, EvacuationItemId};
 pub use jiff::Timestamp;
 pub use permit::{Epoch, Permit};
 pub use server::{
-    Allocation, InstallScript, Limits, Resources, RuntimeKind, ServerObservation, ServerSpec, ServerStatus, StopHow,
-    fill_in,
+    Allocation, ConfigFile, ConfigRule, InstallScript, Limits, Resources, RuntimeKind, ServerObservation, ServerSpec,
+    ServerStatus, StopHow, fill_in,
 };
 pub use transfer::{CopyPath, Failure, Mode, Options, PathKind, Stage, StartAfter, TransferState, TriedPath, Verify};

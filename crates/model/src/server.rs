@@ -28,12 +28,39 @@ pub struct ServerSpec {
     pub stop: StopHow,
     /// Seconds that the game is given to end after it was asked. It is never killed without consent.
     pub stop_patience_s: u32,
-    /// A console line that contains one of these says that the game is up. `regex:` in front is reserved and never
-    /// sent. Empty: the egg does not say, and staying up is all that can be observed.
+    /// A console line that contains one of these, or matches what is behind `regex:`, says that the game is up. Empty: the
+    /// egg does not say, and staying up is all that can be observed.
     pub done: Vec<String>,
+    /// Files of the game that are brought in line with all of this before each start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub configs: Vec<ConfigFile>,
     /// What to run once before the first start.
     #[serde(default)]
     pub install: Option<InstallScript>,
+}
+
+/// A file of the game that is brought in line with the server before each start (an egg's `config.files`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Path beneath the server's directory.
+    pub path: String,
+    /// How it is read: `file`, `properties`, `ini`, `json`, `yaml`; another word is reported and nothing is done.
+    pub parser: String,
+    /// What to set in it, in this order.
+    pub rules: Vec<ConfigRule>,
+}
+
+/// One value of a [`ConfigFile`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigRule {
+    /// Which: the beginning of a line (`file`), a key (`properties`), `section.key` (`ini`), or a path with dots, in which
+    /// `*` is every child.
+    pub find: String,
+    /// Only where this is its value; `regex:` in front replaces what matches in it.
+    #[serde(default)]
+    pub if_value: Option<String>,
+    /// What it becomes, with `{{server.build.default.port}}`, `{{env.NAME}}` and the like in it.
+    pub value: serde_json::Value,
 }
 
 /// Limits of one server. Zero means no limit, as in Pterodactyl's panels.

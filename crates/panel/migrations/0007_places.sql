@@ -26,6 +26,5 @@ ALTER TABLE transfers ADD COLUMN environment_before TEXT;
 
 -- An egg that says who it is can be imported again over itself.
 ALTER TABLE eggs ADD COLUMN uuid TEXT;
-ALTER TABLE eggs ADD COLUMN format TEXT NOT NULL DEFAULT 'json'; -- json, yaml
 ALTER TABLE eggs ADD COLUMN updated_at BIGINT;
 CREATE UNIQUE INDEX eggs_by_uuid ON eggs (uuid);

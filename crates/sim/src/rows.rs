@@ -40,7 +40,9 @@ pub(crate) async fn write_rows(
         name: "sim".into(),
         author: "sim@example.org".into(),
         document: document.to_string(),
+        uuid: None,
         created_at: now,
+        updated_at: None,
     };
     egg_insert(&mut tx, &egg_row).await?;
     let mut addresses = [vec![], vec![]];

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 
 use model::agent_api::{ConsoleMark, Reply};
+use regex::bytes::{Regex, RegexBuilder};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 const LINES: usize = 1000;
 /// A reply with all of it stays far below the largest message.
 const BYTES: usize = 512 << 10;
+/// Of a compiled pattern.
+const PATTERN_BYTES: usize = 1 << 20;
 
 /// A bounded memory of lines, numbered from 1. What is forgotten keeps its number: who follows notices the gap.
 #[derive(Debug)]
@@ -82,10 +85,28 @@ impl From<Stretch> for Reply {
     }
 }
 
-/// Whether a console line contains one of the egg's words for "up". Colours are looked through.
-pub(super) fn says_done(line: &str, done: &[String]) -> bool {
-    let plain = without_colours(line);
-    done.iter().any(|word| !word.is_empty() && plain.contains(word.as_str()))
+/// What an egg calls being up, made ready to be looked for. Colours are looked through.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    words: Vec<String>,
+    patterns: Vec<Regex>,
+}
+
+impl Done {
+    /// A pattern that is none is never seen; the panel has said so when the egg was imported.
+    pub(super) fn of(done: &[String]) -> Self {
+        let pattern = |text: &str| RegexBuilder::new(text).unicode(false).size_limit(PATTERN_BYTES).build().ok();
+        let patterns = done.iter().filter_map(|word| pattern(word.strip_prefix("regex:")?));
+        let words = done.iter().filter(|word| !word.is_empty() && !word.starts_with("regex:"));
+        Self { words: words.cloned().collect(), patterns: patterns.collect() }
+    }
+
+    /// Whether this console line says so.
+    pub(super) fn is_said(&self, line: &str) -> bool {
+        let plain = without_colours(line);
+        let matches = |pattern: &Regex| pattern.is_match(plain.as_bytes());
+        self.words.iter().any(|word| plain.contains(word.as_str())) || self.patterns.iter().any(matches)
+    }
 }
 
 /// Removes terminal sequences: `ESC [ … letter`.
@@ -150,8 +171,15 @@ mod tests {
 
     #[test]
     fn up_is_recognised_through_colours() {
-        let done = ["Done (".to_owned(), String::new()];
-        assert!(says_done("\u{1b}[0;32m[INFO] Done\u{1b}[0m (3.2s)!", &done));
-        assert!(!says_done("Loading", &done));
+        let done = Done::of(&["Done (".to_owned(), String::new()]);
+        assert!(done.is_said("\u{1b}[0;32m[INFO] Done\u{1b}[0m (3.2s)!"));
+        assert!(!done.is_said("Loading"));
+    }
+
+    #[test]
+    fn up_may_be_a_pattern() {
+        let done = Done::of(&["regex:^\\[\\d+\\] Server (is )?up\\.$".to_owned(), "regex:(".to_owned()]);
+        assert!(done.is_said("[12] Server up."));
+        assert!(!done.is_said("regex:( is no pattern, and no word either") && !done.is_said("[x] Server up."));
     }
 }

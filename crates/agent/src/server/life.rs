@@ -1,19 +1,20 @@
 //! The life of a server's process: start, adoption, end, and those who wait for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::agent_api::{AgentError, ErrorCode};
-use model::{Permit, ServerStatus};
+use model::{Permit, RuntimeKind, ServerSpec, ServerStatus};
 use tokio::time::Instant;
 
 use super::conflict;
-use super::console::says_done;
+use super::console::Done;
 use super::load::{OWNERSHIP, PERMIT};
 use super::message::{Answer, reply};
 use super::ownership::Ownership;
 use super::task::{Task, Waiter, Waiting};
-use crate::disk;
 use crate::runtime::{Exit, Running, Unit};
+use crate::{configs, disk};
 
 const AFTER_A_KILL: Duration = Duration::from_secs(30);
 const START_AGAIN_EVERY: Duration = Duration::from_secs(5);
@@ -58,6 +59,7 @@ impl Task {
     pub(super) async fn begin(&mut self) -> Result<(), AgentError> {
         self.ownership.check_open()?;
         let spec = self.spec();
+        self.write_configs(&spec).await;
         let unit = Unit { place: &self.place, spec: &spec, epoch: self.ownership.epoch };
         let running = self.around.runtime.start(unit).await?;
         tracing::info!(server = %self.place.server, epoch = %self.ownership.epoch, "server started");
@@ -66,9 +68,26 @@ impl Task {
         Ok(())
     }
 
+    /// Only now and not when the files arrive: they are the same on both sides of a transfer until the target starts.
+    async fn write_configs(&mut self, spec: &Arc<ServerSpec>) {
+        self.attention.clear();
+        if spec.configs.is_empty() {
+            return;
+        }
+        let (data, spec, runtime) = (self.place.data(), Arc::clone(spec), &self.around.runtime);
+        let (inside, owner) = (runtime.kind() != RuntimeKind::Process, runtime.house().owner);
+        let applied = disk::blocking(move || Ok(configs::apply(&data, &spec, inside, owner))).await;
+        self.attention = applied.unwrap_or_else(|error| vec![format!("configuration files were not written: {error}")]);
+        for problem in &self.attention {
+            tracing::warn!(server = %self.place.server, problem, "a configuration file was not brought in line");
+            self.console.push(format!("[badger] {problem}"));
+        }
+    }
+
     pub(super) fn attach(&mut self, running: Running) {
         self.began = Some(running.since);
         self.up = None;
+        self.done = Done::of(&self.spec().done);
         self.lines = Some(running.lines);
         self.exit = Some(running.exit);
         self.exit_code = None;
@@ -99,7 +118,7 @@ impl Task {
             self.lines = None;
             return;
         };
-        let up = self.status == ServerStatus::Starting && says_done(&line, &self.spec().done);
+        let up = self.status == ServerStatus::Starting && self.done.is_said(&line);
         self.console.push(line);
         if up {
             self.set_status(ServerStatus::Running).await;

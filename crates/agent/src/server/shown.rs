@@ -32,7 +32,7 @@ impl Task {
             fenced: self.ownership.fenced,
             since: self.since,
             exit_code: self.exit_code,
-            attention: Vec::new(),
+            attention: self.attention.clone(),
         };
         self.seen.send_replace(Seen { observation, began: self.began, up: self.up });
     }

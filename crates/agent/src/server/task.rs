@@ -9,7 +9,7 @@ use model::{Permit, ServerObservation, ServerSpec, ServerStatus, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::console::Console;
+use super::console::{Console, Done};
 use super::lease::Lease;
 use super::load::{Records, StatusRecord, shared};
 use super::message::{Answer, Command, Frozen, reply};
@@ -43,6 +43,10 @@ pub(super) struct Task {
     pub(super) permit: Option<Permit>,
     pub(super) lease: Option<Lease>,
     pub(super) console: Console,
+    /// What says that the game that runs is up.
+    pub(super) done: Done,
+    /// What a person should know of its last start.
+    pub(super) attention: Vec<String>,
     pub(super) exit_code: Option<i32>,
     /// What `status.json` said; only until the task has made up its mind.
     pub(super) recorded: Option<StatusRecord>,
@@ -87,6 +91,8 @@ impl Task {
             permit,
             lease,
             console: Console::default(),
+            done: Done::default(),
+            attention: Vec::new(),
             exit_code: None,
             recorded,
             waiters: Vec::new(),

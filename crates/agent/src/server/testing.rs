@@ -17,6 +17,7 @@ pub(crate) fn spec() -> ServerSpec {
         stop: StopHow::Command("stop".to_owned()),
         stop_patience_s: 5,
         done: vec!["ready".to_owned()],
+        configs: Vec::new(),
         install: None,
     }
 }

@@ -1,7 +1,9 @@
-//! Eggs: import a document, see what it says, get it back as it was.
+//! Eggs: import a document, see what it says, get it back as it was or as another panel takes it.
+
+use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,12 +13,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
 
+use super::extract::Text;
 use super::views::{Many, One};
-use super::{Admin, Answer, ApiError, Body, Id, Idempotency, ListQuery};
+use super::{Admin, Answer, ApiError, Id, Idempotency, ListQuery};
 use crate::app::App;
 use crate::db::eggs::{self, StoredEgg};
-use crate::db::{Conn, DbError, audit};
-use crate::egg::{Egg, Variable};
+use crate::db::{Conn, DbError, audit, specs};
+use crate::egg::{self, Egg, Format, Variable};
 
 #[derive(OpenApi)]
 #[openapi(paths(import, list, show, export, remove))]
@@ -44,7 +47,9 @@ struct EggView {
     author: String,
     /// For people.
     description: String,
-    /// `PTDL_v1` or `PTDL_v2`.
+    /// Who it says that it is; imported again it takes the place of itself.
+    uuid: Option<String>,
+    /// `PTDL_v1`, `PTDL_v2`, or `PLCN_v1` to `PLCN_v3`.
     #[schema(example = "PTDL_v2")]
     version: String,
     /// Command line with placeholders.
@@ -60,6 +65,9 @@ struct EggView {
     stop: StopHow,
     /// Console lines that say that the game is up.
     done: Vec<String>,
+    /// Files of the game that are written before each start.
+    #[schema(example = json!(["server.properties"]))]
+    config_files: Vec<String>,
     /// What users can set.
     variables: Vec<VariableView>,
     /// What is in the document and not done by this panel.
@@ -67,6 +75,9 @@ struct EggView {
     /// When it was imported.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When it was imported again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    updated_at: Option<Timestamp>,
 }
 
 /// A variable of an egg.
@@ -116,14 +127,17 @@ impl EggView {
             author: stored.author.clone(),
             default_image: egg.default_image().to_owned(),
             description: egg.description,
+            uuid: egg.uuid,
             version: egg.version,
             startup: egg.startup,
             docker_images: egg.images.into_iter().map(|(label, image)| (label, Value::String(image))).collect(),
             stop: egg.stop,
             done: egg.done,
+            config_files: egg.configs.into_iter().map(|config| config.path).collect(),
             variables: egg.variables.into_iter().map(VariableView::from).collect(),
             warnings: egg.warnings,
             created_at: stored.created_at,
+            updated_at: stored.updated_at,
         }
     }
 
@@ -135,7 +149,9 @@ impl EggView {
 
 /// Imports an egg.
 ///
-/// The body is the document itself, as Pterodactyl's panel exports it (`PTDL_v1`, `PTDL_v2`).
+/// The body is the document itself, as Pterodactyl's panel (`PTDL_v1`, `PTDL_v2`, JSON) or Pelican's (`PLCN_v1` to `PLCN_v3`,
+/// YAML or JSON) exports it. One whose `uuid` is here already takes the place of that egg: its servers keep their values,
+/// command lines and images, and have the rest of it from their next start on.
 #[utoipa::path(post, path = "/api/v1/admin/eggs/import", tag = "eggs",
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same answer for 24 h")),
     request_body(content = Object, example = json!({
@@ -148,23 +164,41 @@ async fn import(
     State(app): State<App>,
     admin: Admin,
     idempotency: Idempotency,
-    body: Body<Value>,
+    body: Text,
 ) -> Result<Answer, ApiError> {
     admin.may("admin.eggs.create")?;
-    let raw = body.raw;
-    let document = String::from_utf8(raw.to_vec()).map_err(|_| ApiError::invalid("body", "is not UTF-8"))?;
-    let egg = Egg::parse(&document).map_err(|error| ApiError::invalid(&error.field, error.problem))?;
+    let Text { text, raw } = body;
+    let egg = Egg::parse(&text).map_err(|error| ApiError::invalid(&error.field, error.problem))?;
+    if text.contains('\0') {
+        return Err(ApiError::invalid("body", "must not have a zero byte"));
+    }
     let work = async {
-        let (name, author) = (egg.name.clone(), egg.author.clone());
-        let stored = StoredEgg { id: EggId::new(), name, author, document, created_at: app.now() };
         let mut tx = app.db.begin().await?;
-        eggs::egg_insert(&mut tx, &stored).await?;
-        let details = json!({"name": stored.name});
+        let stored = store(&mut tx, &egg, text, app.now()).await?;
+        let details = json!({"name": stored.name, "again": stored.updated_at.is_some()});
         audit::audit(&mut tx, app.now(), &admin.actor(), "egg.import", stored.id, &details).await?;
         tx.commit().await.map_err(DbError::from)?;
         Answer::created(format!("/api/v1/admin/eggs/{}", stored.id), &EggView::new(&stored, egg))
     };
     idempotency.once(&app, &admin, "POST /admin/eggs/import", &raw, work).await
+}
+
+/// A new egg, or another document of one that is here.
+async fn store(tx: &mut Conn, egg: &Egg, document: String, now: Timestamp) -> Result<StoredEgg, ApiError> {
+    let (name, author, uuid) = (egg.name.clone(), egg.author.clone(), egg.uuid.clone());
+    let before = match &uuid {
+        Some(uuid) => eggs::egg_by_uuid(tx, uuid).await?,
+        None => None,
+    };
+    let Some(before) = before else {
+        let stored = StoredEgg { id: EggId::new(), name, author, document, uuid, created_at: now, updated_at: None };
+        eggs::egg_insert(tx, &stored).await?;
+        return Ok(stored);
+    };
+    let stored = StoredEgg { name, author, document, updated_at: Some(now), ..before };
+    eggs::egg_update(tx, &stored).await?;
+    specs::spec_changed_of_egg(tx, stored.id).await?;
+    Ok(stored)
 }
 
 /// Lists eggs.
@@ -196,17 +230,54 @@ async fn load(conn: &mut Conn, id: EggId) -> Result<StoredEgg, ApiError> {
     })
 }
 
-/// Exports an egg: the document, byte for byte as it was imported, without the envelope.
-#[utoipa::path(get, path = "/api/v1/admin/eggs/{id}/export", tag = "eggs", params(("id" = uuid::Uuid, Path)),
-    responses((status = 200, description = "The document", body = Object)))]
-async fn export(State(app): State<App>, admin: Admin, Id(id): Id<EggId>) -> Result<Response, ApiError> {
+/// Exports an egg, without the envelope.
+///
+/// Without a format, or in its own, it is the document byte for byte as it was imported. What was YAML becomes `PTDL_v2` as
+/// `json`; what that has no place for (further command lines, tags, the picture) is left out there.
+#[utoipa::path(get, path = "/api/v1/admin/eggs/{id}/export", tag = "eggs", params(
+    ("id" = uuid::Uuid, Path),
+    ("format" = Option<String>, Query, description = "`json` or `yaml`; without it as it was imported"),
+), responses(
+    (status = 200, description = "The document", body = Object),
+    (status = 422, description = "`format_unavailable`: an egg that was imported as JSON is not made YAML"),
+))]
+async fn export(
+    State(app): State<App>,
+    admin: Admin,
+    Id(id): Id<EggId>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Response, ApiError> {
     admin.may("admin.eggs.list")?;
+    let wanted = wanted_format(&query)?;
     let mut conn = app.db.acquire().await?;
     let stored = load(&mut conn, id).await?;
+    let own = if egg::export(&stored.document, Format::Yaml).is_some() { Format::Yaml } else { Format::Json };
+    let format = wanted.unwrap_or(own);
+    let document = egg::export(&stored.document, format).ok_or_else(|| {
+        let message =
+            "This egg was imported as JSON, which is not made YAML. Export it as json: Pelican imports that too.";
+        ApiError::unprocessable("format_unavailable", message)
+    })?;
+    let (end, kind) = match format {
+        Format::Json => ("json", "application/json"),
+        Format::Yaml => ("yaml", "application/yaml"),
+    };
     let name: String = stored.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let disposition = format!("attachment; filename=\"egg-{name}.json\"");
-    let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, disposition)];
-    Ok((headers, stored.document).into_response())
+    let disposition = format!("attachment; filename=\"egg-{name}.{end}\"");
+    let headers = [(CONTENT_TYPE, kind.to_owned()), (CONTENT_DISPOSITION, disposition)];
+    Ok((headers, document).into_response())
+}
+
+fn wanted_format(query: &BTreeMap<String, String>) -> Result<Option<Format>, ApiError> {
+    if let Some(other) = query.keys().find(|name| *name != "format") {
+        return Err(ApiError::invalid(other, "is not a parameter of this route"));
+    }
+    match query.get("format").map(String::as_str) {
+        None => Ok(None),
+        Some("json") => Ok(Some(Format::Json)),
+        Some("yaml") => Ok(Some(Format::Yaml)),
+        Some(_) => Err(ApiError::invalid("format", "must be json or yaml")),
+    }
 }
 
 /// Removes an egg that no server is made from.

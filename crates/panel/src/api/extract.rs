@@ -33,21 +33,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let read = timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await.map_err(|_| {
-            ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "request_timeout",
-                "The body did not come to its end within 30 seconds. Send the request again.",
-            )
-        })?;
-        let raw = read.map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "payload_too_large",
-                "The body is larger than 2 MiB. Send less.",
-            ),
-            _ => ApiError::invalid("body", "could not be read to its end"),
-        })?;
+        let raw = read_body(request, app).await?;
         let text: &[u8] = if raw.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &raw };
         // serde takes a list for a struct, field by field: nobody means that.
         if text.trim_ascii_start().first() != Some(&b'{') {
@@ -56,6 +42,43 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
         let value = from_json(text)?;
         Ok(Self { value, raw })
     }
+}
+
+/// A body that is a text of its own, whatever its `Content-Type` says.
+#[derive(Debug)]
+pub(super) struct Text {
+    /// The text.
+    pub(super) text: String,
+    /// The same, for [`super::Idempotency`].
+    pub(super) raw: Bytes,
+}
+
+impl FromRequest<App> for Text {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let raw = read_body(request, app).await?;
+        let text = String::from_utf8(raw.to_vec()).map_err(|_| ApiError::invalid("body", "is not UTF-8"))?;
+        Ok(Self { text, raw })
+    }
+}
+
+async fn read_body(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    let read = timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await.map_err(|_| {
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "The body did not come to its end within 30 seconds. Send the request again.",
+        )
+    })?;
+    read.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            "The body is larger than 2 MiB. Send less.",
+        ),
+        _ => ApiError::invalid("body", "could not be read to its end"),
+    })
 }
 
 /// `text` as a `T`, or a `validation_error` that names the field.

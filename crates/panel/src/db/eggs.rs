@@ -15,8 +15,12 @@ pub struct StoredEgg {
     pub author: String,
     /// The document, byte for byte.
     pub document: String,
+    /// Who it says that it is.
+    pub uuid: Option<String>,
     /// When it was imported.
     pub created_at: Timestamp,
+    /// When it was imported again.
+    pub updated_at: Option<Timestamp>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -25,7 +29,9 @@ struct Row {
     name: String,
     author: String,
     document: String,
+    uuid: Option<String>,
     created_at: i64,
+    updated_at: Option<i64>,
 }
 
 impl TryFrom<Row> for StoredEgg {
@@ -37,17 +43,34 @@ impl TryFrom<Row> for StoredEgg {
             name: row.name,
             author: row.author,
             document: row.document,
+            uuid: row.uuid,
             created_at: from_ms("eggs.created_at", row.created_at)?,
+            updated_at: row.updated_at.map(|at| from_ms("eggs.updated_at", at)).transpose()?,
         })
     }
 }
 
 /// Writes a new egg down.
 pub async fn egg_insert(conn: &mut Conn, egg: &StoredEgg) -> Result<(), DbError> {
-    let sql = "INSERT INTO eggs (id, name, author, document, created_at) VALUES ($1, $2, $3, $4, $5)";
+    let sql = "INSERT INTO eggs (id, name, author, document, created_at, uuid) VALUES ($1, $2, $3, $4, $5, $6)";
     let insert = sqlx::query(sql).bind(egg.id.to_string()).bind(egg.name.clone()).bind(egg.author.clone());
-    insert.bind(egg.document.clone()).bind(to_ms(egg.created_at)).execute(conn).await?;
+    let insert = insert.bind(egg.document.clone()).bind(to_ms(egg.created_at)).bind(egg.uuid.clone());
+    insert.execute(conn).await?;
     Ok(())
+}
+
+/// The egg that says that it is `uuid`.
+pub async fn egg_by_uuid(conn: &mut Conn, uuid: &str) -> Result<Option<StoredEgg>, DbError> {
+    let select = sqlx::query_as::<_, Row>("SELECT * FROM eggs WHERE uuid = $1").bind(uuid.to_owned());
+    select.fetch_optional(conn).await?.map(StoredEgg::try_from).transpose()
+}
+
+/// Gives it another document.
+pub async fn egg_update(tx: &mut Conn, egg: &StoredEgg) -> Result<(), DbError> {
+    let sql = "UPDATE eggs SET name = $1, author = $2, document = $3, updated_at = $4 WHERE id = $5";
+    let update = sqlx::query(sql).bind(egg.name.clone()).bind(egg.author.clone()).bind(egg.document.clone());
+    let done = update.bind(egg.updated_at.map(to_ms)).bind(egg.id.to_string()).execute(tx).await?;
+    exactly_one(&done).map_err(|_| DbError::NotFound)
 }
 
 /// The egg, or [`DbError::NotFound`].

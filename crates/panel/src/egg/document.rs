@@ -1,9 +1,13 @@
-//! The JSON of an egg, with the spellings that years of exporters have left: texts of JSON inside JSON, numbers and
-//! booleans as either, one image, a list or a map.
+//! The document of an egg, with the spellings that years of exporters have left: texts of JSON inside JSON, numbers and
+//! booleans as either, one image, a list or a map, one command line or several.
+//!
+//! Pterodactyl's (`PTDL_v1`, `PTDL_v2`) are JSON, Pelican's (`PLCN_v1` to `PLCN_v3`) JSON or YAML. Which of both a text is
+//! shows in its first character.
 
 use std::fmt;
 
-use model::{InstallScript, StopHow};
+use model::{ConfigFile, ConfigRule, InstallScript, StopHow};
+use regex::bytes::RegexBuilder;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -17,10 +21,13 @@ struct Document {
     name: Option<String>,
     author: Option<String>,
     description: Option<String>,
-    docker_images: Option<Images>,
+    docker_images: Option<InOrder>,
     images: Option<Vec<String>>,
     image: Option<String>,
     startup: Option<String>,
+    /// Pelican's: label and command line; the first is the default.
+    startup_commands: Option<InOrder>,
+    uuid: Option<String>,
     #[serde(default)]
     config: Config,
     #[serde(default)]
@@ -36,6 +43,7 @@ struct Meta {
 
 #[derive(Default, Deserialize)]
 struct Config {
+    files: Option<Value>,
     startup: Option<Value>,
     stop: Option<String>,
 }
@@ -68,30 +76,33 @@ struct RawVariable {
     field_type: Option<String>,
 }
 
-/// A map in the order of the document: its first entry is the default image.
-struct Images(Vec<(String, String)>);
+/// A map in the order of the document: its first entry is the default.
+struct InOrder(Vec<(String, String)>);
 
-impl<'de> Deserialize<'de> for Images {
+impl<'de> Deserialize<'de> for InOrder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Images;
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = InOrder;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of labels to images")
+                f.write_str("a map of labels to texts")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Images, A::Error> {
-                let mut images = Vec::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder, A::Error> {
+                let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
-                    images.push(entry);
+                    entries.push(entry);
                 }
-                Ok(Images(images))
+                Ok(InOrder(entries))
             }
         }
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_map(Entries)
     }
 }
+
+/// The versions of Pterodactyl and Pelican that are understood.
+const KNOWN: [&str; 5] = ["PTDL_v1", "PTDL_v2", "PLCN_v1", "PLCN_v2", "PLCN_v3"];
 
 /// What serde says, without the place: the field is named beside it.
 fn complaint(error: &serde_json::Error) -> String {
@@ -102,14 +113,29 @@ fn complaint(error: &serde_json::Error) -> String {
     }
 }
 
-pub(super) fn read(text: &str) -> Result<Egg, EggError> {
+/// Whether a document is JSON; otherwise it is YAML.
+pub(super) fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '['])
+}
+
+fn parse(text: &str) -> Result<Document, EggError> {
+    if !is_json(text) {
+        return serde_saphyr::from_str(text).map_err(|error| {
+            EggError::new("egg", error.to_string().lines().next().unwrap_or("is no YAML").to_owned())
+        });
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let document: Document = serde_path_to_error::deserialize(&mut json)
         .map_err(|error| EggError::new(path(&error.path().to_string()), complaint(&error.into_inner())))?;
     json.end().map_err(|error| EggError::new("egg", error.to_string()))?;
+    Ok(document)
+}
+
+pub(super) fn read(text: &str) -> Result<Egg, EggError> {
+    let document = parse(text)?;
     let version = document.meta.version.clone().unwrap_or_default();
-    if !matches!(version.as_str(), "PTDL_v1" | "PTDL_v2") {
-        let problem = format!("is `{version}`; PTDL_v1 and PTDL_v2 are understood");
+    if !KNOWN.contains(&version.as_str()) {
+        let problem = format!("is `{version}`; {} are understood", KNOWN.join(", "));
         return Err(EggError::new("meta.version", problem));
     }
     let mut warnings = Vec::new();
@@ -117,9 +143,11 @@ pub(super) fn read(text: &str) -> Result<Egg, EggError> {
         name: required("name", document.name.clone())?,
         author: document.author.clone().unwrap_or_default(),
         description: document.description.clone().unwrap_or_default(),
+        startup: required("startup", startup(&document))?,
+        uuid: document.uuid.clone().filter(|uuid| !uuid.trim().is_empty()),
+        images: images(&document, version.starts_with("PTDL"))?,
         version,
-        startup: required("startup", document.startup.clone())?,
-        images: images(&document)?,
+        configs: configs(document.config.files.as_ref(), &mut warnings)?,
         stop: stop(document.config.stop.as_deref().unwrap_or_default(), &mut warnings),
         done: done(document.config.startup.as_ref(), &mut warnings)?,
         install: install(document.scripts.installation),
@@ -136,9 +164,16 @@ fn required(field: &str, value: Option<String>) -> Result<String, EggError> {
     value.filter(|value| !value.trim().is_empty()).ok_or_else(|| EggError::new(field, "is required"))
 }
 
-fn images(document: &Document) -> Result<Vec<(String, String)>, EggError> {
+/// The first command line is the default one.
+fn startup(document: &Document) -> Option<String> {
+    let first = document.startup_commands.as_ref().and_then(|commands| commands.0.first());
+    first.map(|(_, command)| command.clone()).or_else(|| document.startup.clone())
+}
+
+/// Pelican's `image` is a picture.
+fn images(document: &Document, one_is_named: bool) -> Result<Vec<(String, String)>, EggError> {
     let mut images = document.docker_images.as_ref().map(|images| images.0.clone()).unwrap_or_default();
-    for image in document.images.iter().flatten().chain(&document.image) {
+    for image in document.images.iter().flatten().chain(document.image.iter().filter(|_| one_is_named)) {
         images.push((image.clone(), image.clone()));
     }
     images.retain(|(_, image)| !image.trim().is_empty());
@@ -165,26 +200,61 @@ fn stop(word: &str, warnings: &mut Vec<String>) -> StopHow {
     StopHow::Signal(name.to_owned())
 }
 
-/// `config.startup` is JSON, or a text of JSON; its `done` is one line or a list.
+/// A part of `config`: a value, or a text of JSON.
+fn part(field: &str, value: Option<&Value>) -> Result<Value, EggError> {
+    match value {
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(Value::Null),
+        Some(Value::String(text)) => {
+            serde_json::from_str(text).map_err(|error| EggError::new(field, format!("holds no JSON: {error}")))
+        }
+        Some(value) => Ok(value.clone()),
+        None => Ok(Value::Null),
+    }
+}
+
+/// One line or a list. `regex:` in front of one is Pterodactyl's spelling of a pattern.
 fn done(startup: Option<&Value>, warnings: &mut Vec<String>) -> Result<Vec<String>, EggError> {
-    let parsed = match startup {
-        Some(Value::String(text)) if text.trim().is_empty() => Value::Null,
-        Some(Value::String(text)) => serde_json::from_str(text)
-            .map_err(|error| EggError::new("config.startup", format!("holds no JSON: {error}")))?,
-        Some(value) => value.clone(),
-        None => Value::Null,
-    };
-    let lines: Vec<String> = match parsed.get("done") {
+    let lines: Vec<String> = match part("config.startup", startup)?.get("done") {
         Some(Value::String(line)) => vec![line.clone()],
         Some(Value::Array(lines)) => lines.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
-    let (patterns, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with("regex:"));
-    for pattern in patterns {
-        warnings
-            .push(format!("config.startup.done: `{pattern}` is not matched; it is not taken as a sign of being up"));
+    let (good, bad): (Vec<_>, Vec<_>) = lines.into_iter().filter(|line| !line.is_empty()).partition(|line| {
+        line.strip_prefix("regex:").is_none_or(|pattern| RegexBuilder::new(pattern).unicode(false).build().is_ok())
+    });
+    let unseen =
+        |line: String| format!("config.startup.done: `{line}` is no pattern that is understood; it is never seen");
+    warnings.extend(bad.into_iter().map(unseen));
+    Ok(good)
+}
+
+/// `config.files`: path to `{parser, find: {key: value | {present value: value}}}`.
+fn configs(files: Option<&Value>, warnings: &mut Vec<String>) -> Result<Vec<ConfigFile>, EggError> {
+    let Value::Object(files) = part("config.files", files)? else { return Ok(Vec::new()) };
+    let mut configs = Vec::new();
+    for (path, file) in files {
+        let parser = file.get("parser").and_then(Value::as_str).unwrap_or("file").to_owned();
+        let Some(Value::Object(find)) = file.get("find") else { continue };
+        if !PARSERS.contains(&parser.as_str()) {
+            warnings.push(format!("config.files.{path}: files of the parser `{parser}` are not written"));
+            continue;
+        }
+        let rules = find.iter().flat_map(|(find, value)| config_rules(find, value)).collect();
+        configs.push(ConfigFile { path, parser, rules });
     }
-    Ok(lines.into_iter().filter(|line| !line.is_empty()).collect())
+    Ok(configs)
+}
+
+/// The formats that an agent writes.
+const PARSERS: [&str; 6] = ["file", "properties", "ini", "json", "yaml", "yml"];
+
+fn config_rules(find: &str, value: &Value) -> Vec<ConfigRule> {
+    let rule =
+        |if_value: Option<String>, value: &Value| ConfigRule { find: find.to_owned(), if_value, value: value.clone() };
+    match value {
+        Value::Object(cases) => cases.iter().map(|(present, value)| rule(Some(present.clone()), value)).collect(),
+        value => vec![rule(None, value)],
+    }
 }
 
 fn install(installation: Option<Installation>) -> Option<InstallScript> {

@@ -1,19 +1,21 @@
-//! Eggs: recipes for servers, in Pterodactyl's JSON (`PTDL_v1`, `PTDL_v2`).
+//! Eggs: recipes for servers, in Pterodactyl's JSON (`PTDL_v1`, `PTDL_v2`) and Pelican's YAML or JSON (`PLCN_v1` to `_v3`).
 //!
 //! The document is kept as it came (`db::eggs`), so that an export loses nothing; this module reads out of it what it
-//! takes to make and run a server. What it finds but does not do (a rule of Laravel that is not known here, a done line
-//! that is a regular expression) is named in [`Egg::warnings`], never silently counted as done.
+//! takes to make and run a server. What it finds but does not do (a rule of Laravel that is not known here, a configuration
+//! file in XML) is named in [`Egg::warnings`], never silently counted as done.
 //!
-//! Format: the exporter of Pterodactyl's panel (`EggExporterService`), and the daemon for how `stop` and `done` are
+//! Format: the exporters of both panels (`EggExporterService`), and the daemon for how `stop`, `done` and `config.files` are
 //! meant.
 
 mod document;
+mod export;
 mod ports;
 mod rules;
 mod spec;
 
-use model::{InstallScript, StopHow};
+use model::{ConfigFile, InstallScript, StopHow};
 
+pub use export::{Format, export};
 pub use ports::moved;
 pub use rules::Rules;
 pub use spec::{RESERVED, build_spec, check_environment, load_egg, load_spec, moved_variables};
@@ -27,16 +29,20 @@ pub struct Egg {
     pub author: String,
     /// For people.
     pub description: String,
-    /// `PTDL_v1` or `PTDL_v2`.
+    /// `PTDL_v1`, `PTDL_v2`, or `PLCN_v1` to `PLCN_v3`.
     pub version: String,
+    /// Who it is, if it says so: an egg that is imported again is known by it.
+    pub uuid: Option<String>,
     /// Command line with `{{VARIABLE}}` placeholders.
     pub startup: String,
     /// Label and container image; the first is the default. At least one.
     pub images: Vec<(String, String)>,
     /// How to ask the game to end.
     pub stop: StopHow,
-    /// Console lines that say that the game is up.
+    /// Console lines that say that the game is up; patterns behind `regex:`.
     pub done: Vec<String>,
+    /// Files of the game that are written before each start.
+    pub configs: Vec<ConfigFile>,
     /// What users can set.
     pub variables: Vec<Variable>,
     /// What to run before the first start.

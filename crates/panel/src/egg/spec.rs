@@ -57,6 +57,7 @@ pub fn build_spec(server: &Server, egg: &Egg, allocations: &[Allocation]) -> Ser
         stop: egg.stop.clone(),
         stop_patience_s: STOP_PATIENCE_S,
         done: egg.done.clone(),
+        configs: egg.configs.clone(),
         install: egg.install.clone(),
     }
 }

@@ -87,6 +87,7 @@ pub(super) fn remembered(spec: &ServerSpec) -> String {
         environment: BTreeMap::new(),
         startup: String::new(),
         done: Vec::new(),
+        configs: Vec::new(),
         install: None,
         ..spec.clone()
     };
