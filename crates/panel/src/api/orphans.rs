@@ -1,8 +1,9 @@
 //! What is on a node that no transfer and no server owns. The agent looks: when it starts, every hour, and when asked here.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use model::NodeId;
@@ -124,6 +125,20 @@ async fn look(app: &App, id: NodeId, now: bool, query: &ListQuery) -> Result<Ans
     }
 }
 
+/// The node and the orphan of a path.
+struct Which(NodeId, String);
+
+impl FromRequestParts<App> for Which {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let Path((node, orphan)) = path.map_err(|_| ApiError::invalid("id", "cannot be read"))?;
+        let node = node.parse().map_err(|_| ApiError::invalid("id", format!("`{node}` is not a UUID")))?;
+        Ok(Self(node, orphan))
+    }
+}
+
 /// Removes one, if it may be removed here.
 #[utoipa::path(delete, path = "/api/v1/admin/nodes/{id}/orphans/{orphan_id}", tag = "nodes", params(
     ("id" = uuid::Uuid, Path),
@@ -135,13 +150,8 @@ async fn look(app: &App, id: NodeId, now: bool, query: &ListQuery) -> Result<Ans
     (status = 422, description = "`agent_too_old`"),
     (status = 503, description = "`agent_offline`, `agent_lost`"),
 ))]
-async fn remove_orphan(
-    State(app): State<App>,
-    admin: Admin,
-    axum::extract::Path((id, orphan_id)): axum::extract::Path<(String, String)>,
-) -> Result<Answer, ApiError> {
+async fn remove_orphan(State(app): State<App>, admin: Admin, Which(id, orphan_id): Which) -> Result<Answer, ApiError> {
     admin.may("admin.nodes.update")?;
-    let id: NodeId = id.parse().map_err(|_| ApiError::not_found("node"))?;
     exists(&app, id).await?;
     let request = Request::RemoveOrphan { orphan_id: orphan_id.clone() };
     match call(&app, id, request, REMOVE).await {

@@ -108,8 +108,10 @@ async fn storages_are_kept_and_their_secrets_never_shown() {
     for text in [&all.text, &log.text, &first.to_string(), &changed.to_string()] {
         assert!(!text.contains("very secret") && !text.contains("other secret"), "{text}");
     }
-    let database = std::fs::read(panel.data().join("panel/panel.db")).unwrap();
-    assert!(!database.windows(11).any(|bytes| bytes == b"very secret"), "it is sealed");
+    // On PostgreSQL it has no file that one could look into.
+    if let Ok(database) = std::fs::read(panel.data().join("panel/panel.db")) {
+        assert!(!database.windows(11).any(|bytes| bytes == b"very secret"), "it is sealed");
+    }
     panel.delete(&path).await.no_content();
     panel.get(&path).await.error(404, "not_found");
 
