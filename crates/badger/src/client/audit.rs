@@ -54,7 +54,7 @@ pub(crate) fn run(args: &AuditArgs, client: &Client) -> Result<Exit> {
     let given = filters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
     let query: Vec<_> = given.map(|(name, value)| format!("filter[{name}]={}", super::encode(value))).collect();
     let entries =
-        client.api.first(&format!("/admin/audit?sort=-at&{}", query.join("&")).trim_end_matches('&'), args.count)?;
+        client.api.first(format!("/admin/audit?sort=-at&{}", query.join("&")).trim_end_matches('&'), args.count)?;
     client.show_list(&entries, LIST);
     Ok(Exit::Done)
 }

@@ -230,7 +230,7 @@ pub(crate) fn run(command: BackupCommand, client: &Client) -> Result<Exit> {
             let path = backups(client, &server)?;
             let made = client.api.post(&path, &Value::Object(body))?;
             let one = format!("{path}/{}", id_of(&made)?);
-            return begun(client, &made, &one, wait, "the backup", |backup| backup.clone());
+            return begun(client, &made, &one, wait, "the backup", std::clone::Clone::clone);
         }
         BackupCommand::Restore { which, stop, wait } => {
             let path = path(client, &which)?;

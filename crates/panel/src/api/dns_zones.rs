@@ -132,7 +132,7 @@ fn problems(it: &DnsZone, secret: Option<&str>) -> Vec<Problem> {
     if !dns::ALGORITHMS.contains(&it.key_algorithm.as_str()) {
         problems.push(("key_algorithm".to_owned(), format!("must be one of {}", dns::ALGORITHMS.join(", "))));
     }
-    if secret.is_some_and(|secret| Zone::new("x", "x:1", ("x", &dns::ALGORITHMS[0], secret)).is_err()) {
+    if secret.is_some_and(|secret| Zone::new("x", "x:1", ("x", dns::ALGORITHMS[0], secret)).is_err()) {
         problems.push(("key_secret".to_owned(), "must be base64".to_owned()));
     }
     if !(1..=LONGEST_TTL).contains(&it.ttl) {

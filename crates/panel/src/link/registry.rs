@@ -152,7 +152,7 @@ impl Agents for Registry {
     }
 
     fn measured(&self, node: NodeId) -> Option<Resources> {
-        self.peer(node).map(|peer| lock(&peer.measured).clone())
+        self.peer(node).map(|peer| *lock(&peer.measured))
     }
 
     async fn wait_online(&self, node: NodeId) {

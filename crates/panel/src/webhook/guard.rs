@@ -38,7 +38,7 @@ impl Resolver for Guard {
         let found = self.names.resolve(uri, config, timeout)?;
         let mut allowed = self.empty();
         let mut refused = None;
-        for address in found.iter() {
+        for address in &found {
             match refusal(self.allowed, address.ip()) {
                 None => allowed.push(*address),
                 Some(why) => refused = Some(why),

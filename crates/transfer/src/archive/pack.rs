@@ -106,19 +106,16 @@ impl<W: Write> Packer<'_, W> {
     /// A name of an inode without content, or with content that is known: the first is a member, the others lead to it.
     fn named_again(&mut self, at: usize, content: Option<Digest>) -> Result<Option<Digest>> {
         let stat = self.tree.entries[at].stat;
-        match self.links.get(&stat.inode()).filter(|_| stat.nlink > 1).copied() {
-            Some((first, known)) => {
-                let target = self.tree.path(first);
-                self.write(at, Body::Link(&target))?;
-                Ok(Some(self.digest(at, Some(first), content.or(known))))
+        if let Some((first, known)) = self.links.get(&stat.inode()).filter(|_| stat.nlink > 1).copied() {
+            let target = self.tree.path(first);
+            self.write(at, Body::Link(&target))?;
+            Ok(Some(self.digest(at, Some(first), content.or(known))))
+        } else {
+            if stat.nlink > 1 {
+                self.links.insert(stat.inode(), (at, content));
             }
-            None => {
-                if stat.nlink > 1 {
-                    self.links.insert(stat.inode(), (at, content));
-                }
-                self.write(at, Body::Empty)?;
-                Ok(Some(self.digest(at, None, content)))
-            }
+            self.write(at, Body::Empty)?;
+            Ok(Some(self.digest(at, None, content)))
         }
     }
 

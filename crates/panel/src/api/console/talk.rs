@@ -24,7 +24,7 @@ const WAITING: usize = 8;
 /// How often a client is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long it may say nothing, not even that.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// How long one message may take to get out.
 const SEND_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a goodbye may take.
@@ -79,16 +79,13 @@ async fn write(mut sink: Sink<'_>, hello: Word, mut words: mpsc::Receiver<Word>)
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next = Some(hello);
     loop {
-        let message = match next.take() {
-            Some(word) => Message::from(serde_json::to_string(&word).unwrap_or_default()),
-            None => tokio::select! {
-                word = words.recv() => {
-                    next = word;
-                    continue;
-                }
-                _ = pings.tick() => Message::Ping(Vec::new().into()),
-            },
-        };
+        let message = if let Some(word) = next.take() { Message::from(serde_json::to_string(&word).unwrap_or_default()) } else { tokio::select! {
+            word = words.recv() => {
+                next = word;
+                continue;
+            }
+            _ = pings.tick() => Message::Ping(Vec::new().into()),
+        } };
         match timeout(SEND_PATIENCE, sink.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return CUT,
