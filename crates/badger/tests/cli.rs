@@ -80,7 +80,9 @@ fn reply(mut stream: TcpStream, status: u16, body: &str) {
 }
 
 fn data(value: Value) -> (u16, Value) {
-    (200, json!({"success": true, "data": value}))
+    let mut answer = json!({"success": true});
+    answer["data"] = value;
+    (200, answer)
 }
 
 /// Two nodes, two servers of one name and one of another.

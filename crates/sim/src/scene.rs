@@ -332,7 +332,9 @@ impl Scene {
         let runs = if completed { wish == yes || (self.setup.running && wish != no) } else { self.setup.running };
         demand(copy.is_some_and(|copy| copy.running.is_some() == runs), "I4: it does not run as it should");
         demand(server.locked_by.is_none() && server.transfer_state.is_none(), "I9: the lock is left");
-        places.iter().for_each(|what| demand(false, what));
+        for what in &places {
+            demand(false, what);
+        }
         demand(state.nodes.values().all(|node| node.staging.is_empty()), "I9: staging is left");
         demand(state.nodes.values().all(|node| node.working.is_empty()), "I9: something is still at work");
         demand(state.nodes.values().all(|node| node.expected.is_empty()), "I9: a rendezvous is left");

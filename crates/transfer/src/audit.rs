@@ -46,7 +46,7 @@ pub struct Measure {
 
 /// Reads the whole tree and folds it into its root. Blocks the thread.
 pub fn tree_root(dir: &Path, owner: OwnerMap, cancel: &CancellationToken) -> Result<TreeReport> {
-    tree_root_of(dir, RootOf { owner, mode_of: &|_| None }, cancel)
+    tree_root_of(dir, &RootOf { owner, mode_of: &|_| None }, cancel)
 }
 
 /// What a tree is taken for that is not yet what it will be.
@@ -57,8 +57,8 @@ pub(crate) struct RootOf<'a> {
 }
 
 /// As [`tree_root`].
-pub(crate) fn tree_root_of(dir: &Path, about: RootOf<'_>, cancel: &CancellationToken) -> Result<TreeReport> {
-    let RootOf { owner, mode_of } = about;
+pub(crate) fn tree_root_of(dir: &Path, about: &RootOf<'_>, cancel: &CancellationToken) -> Result<TreeReport> {
+    let RootOf { owner, mode_of } = *about;
     let top = sys::open_top(dir).map_err(|e| Error::io(dir, e))?;
     let mut tree = Tree::walk(top.as_fd(), cancel)?;
     for at in 0..tree.entries.len() {

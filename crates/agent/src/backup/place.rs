@@ -171,7 +171,9 @@ mod tests {
         let staging = dir.path().join("staging/r");
         for (at, names) in [(place.data(), ["a", "old"]), (staging.join("tree"), ["a", "new"])] {
             fs::create_dir_all(&at).unwrap();
-            names.iter().for_each(|name| fs::write(at.join(name), at.display().to_string()).unwrap());
+            for name in names {
+                fs::write(at.join(name), at.display().to_string()).unwrap();
+            }
         }
         Scene { _dir: dir, place, staging }
     }

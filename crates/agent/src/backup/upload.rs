@@ -7,7 +7,7 @@
 //! Two parts are in memory, never more: whoever packs waits until the storage has taken the part before.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -41,26 +41,26 @@ pub(super) async fn run(
     on_thread(move || pack_and_upload(&data, part_bytes, &desk)).await
 }
 
-fn pack_and_upload(data: &PathBuf, part_bytes: usize, desk: &Desk) -> Result<BackupResult, AgentError> {
+fn pack_and_upload(data: &Path, part_bytes: usize, desk: &Desk) -> Result<BackupResult, AgentError> {
     let (hand_over, take) = sync_channel(0);
     std::thread::scope(|scope| {
-        let uploader = scope.spawn(move || upload(&take, desk));
+        let sender = scope.spawn(move || upload(&take, desk));
         let mut parts = Parts { hand_over, part: Vec::new(), part_bytes, sha256: Context::new(&SHA256), bytes: 0 };
-        let packed = pack(data, &mut parts, &desk.progress, &desk.cancel);
-        let packed = packed.and_then(|packed| match parts.hand_over_last() {
-            Ok(()) => Ok(packed),
+        let archive = pack(data, &mut parts, &desk.progress, &desk.cancel);
+        let archive = archive.and_then(|whole| match parts.hand_over_last() {
+            Ok(()) => Ok(whole),
             Err(source) => Err(::transfer::Error::Io { path: "archive".into(), source }),
         });
         let Parts { hand_over, sha256, bytes, .. } = parts;
         drop(hand_over);
-        let uploaded = uploader.join().map_err(|_| AgentError::new(ErrorCode::Internal, "the upload broke"))?;
+        let uploaded = sender.join().map_err(|_| AgentError::new(ErrorCode::Internal, "the upload broke"))?;
         // Where the upload failed, the packing failed for it: its own word says less.
         uploaded?;
         if desk.cancel.is_cancelled() {
             return Err(cancelled());
         }
-        let packed = packed.map_err(|e| of_engine(&e))?;
-        Ok(result(&packed, &HEXLOWER.encode(sha256.finish().as_ref()), bytes))
+        let archive = archive.map_err(|e| of_engine(&e))?;
+        Ok(result(&archive, &HEXLOWER.encode(sha256.finish().as_ref()), bytes))
     })
 }
 

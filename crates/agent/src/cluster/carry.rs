@@ -75,7 +75,7 @@ impl Orchestrator {
             }
             // From the orchestrator's pod, whose way out of the cluster is that of the games.
             Request::CheckDatabase { host, port, database, username, password } => {
-                let answer = crate::database::look(&host, port, &database, &username, &password).await;
+                let answer = Box::pin(crate::database::look(&host, port, &database, &username, &password)).await;
                 Ok(Reply::DatabaseChecked { answer })
             }
             Request::ListOrphans { .. } | Request::RemoveOrphan { .. } => {
@@ -89,7 +89,7 @@ impl Orchestrator {
     async fn carry(&self, server: ServerId, request: Request) -> Result<Reply, AgentError> {
         let step = step_of(&request);
         match (route(&request), request) {
-            (Route::Mover(need, then), request) => self.ask(step, server, need, then, &request).await,
+            (Route::Mover(need, then), request) => Box::pin(self.ask(step, server, need, then, &request)).await,
             (Route::Create, Request::CreateServer { spec, epoch }) => self.create(*spec, epoch).await,
             (Route::Configure, Request::ConfigureServer { spec }) => self.configure(*spec).await,
             (Route::Remove, request) => self.remove(server, &request).await,

@@ -89,21 +89,20 @@ pub(super) fn route(request: &Request) -> Route {
         Request::ConfigureServer { .. } => Route::Configure,
         // A server that sleeps is woken by its start. The permit itself is for the launcher and the mover to judge.
         Request::StartServer { permit, .. } => Route::Mover(Need::Game, Then::Epoch(permit.epoch)),
-        // What sleeps has ended.
-        Request::StopServer { .. } | Request::KillServer { .. } => {
+        // What sleeps has ended, copies nothing and packs nothing; a restore that was cut off is finished by the mover when it
+        // wakes.
+        Request::StopServer { .. }
+        | Request::KillServer { .. }
+        | Request::AdjustCopy { .. }
+        | Request::Backup { action: BackupAction::Cancel, .. } => {
             Route::Mover(Need::Asleep(Asleep::Done), Then::Answer)
         }
         Request::SendConsole { .. } => Route::Mover(Need::Asleep(Asleep::NotRunning), Then::Answer),
         Request::ReadConsole { .. } => Route::Mover(Need::Asleep(Asleep::NoLines), Then::Answer),
         Request::FollowConsole { .. } => Route::Mover(Need::Asleep(Asleep::NoMemory), Then::Answer),
         Request::ObserveServer { .. } => Route::Mover(Need::Asleep(Asleep::Observation), Then::Answer),
-        // A preflight: the files have to be looked at, wherever they are.
-        Request::MeasureServer { .. } => Route::Mover(Need::Files, Then::Answer),
-        // What sleeps packs nothing, and a restore that was cut off is finished by the mover when it wakes.
-        Request::Backup { action: BackupAction::Cancel, .. } => Route::Mover(Need::Asleep(Asleep::Done), Then::Answer),
-        Request::Backup { .. } => Route::Mover(Need::Files, Then::Answer),
-        // What sleeps copies nothing.
-        Request::AdjustCopy { .. } => Route::Mover(Need::Asleep(Asleep::Done), Then::Answer),
+        // A preflight, a backup: the files have to be looked at, wherever they are.
+        Request::MeasureServer { .. } | Request::Backup { .. } => Route::Mover(Need::Files, Then::Answer),
         Request::RemoveServer { .. } => Route::Remove,
         // A cluster's are found by their labels, and shown by the orchestrator's survey.
         Request::CheckTarget { .. } | Request::ListOrphans { .. } | Request::RemoveOrphan { .. } => Route::Check,

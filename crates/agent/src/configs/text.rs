@@ -134,7 +134,9 @@ fn escaped(value: &str) -> String {
             c if c.is_ascii() => text.push(c),
             c => {
                 let mut units = [0; 2];
-                c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04X}")));
+                for unit in c.encode_utf16(&mut units) {
+                    text.extend(["\\u".to_owned(), format!("{unit:04X}")]);
+                }
             }
         }
     }
@@ -185,17 +187,14 @@ fn ini_key(before: &str, rule: &Rule) -> String {
     }
     let Some(value) = value_of(rule, None).filter(|_| !found) else { return after };
     let new = format!("{key}{sign}{value}");
-    match place {
-        Some(at) => {
-            let rest = after.split_off(at);
-            append(&mut after, &new, end);
-            after + &rest
-        }
-        None => {
-            append(&mut after, &format!("[{section}]"), end);
-            append(&mut after, &new, end);
-            after
-        }
+    if let Some(at) = place {
+        let rest = after.split_off(at);
+        append(&mut after, &new, end);
+        after + &rest
+    } else {
+        append(&mut after, &format!("[{section}]"), end);
+        append(&mut after, &new, end);
+        after
     }
 }
 

@@ -226,7 +226,7 @@ fn yaml_edit(text: &str, path: &[String], value: &Value) -> Option<String> {
                 let comment = behind.find(" #").map_or("", |at| &behind[at..]);
                 let end = start + line.len();
                 let line_end = &line[body.len()..];
-                let head = &text[..start + indent + colon + 1];
+                let head = &text[..=start + indent + colon];
                 return Some(format!("{head} {value}{comment}{line_end}{}", &text[end..]));
             }
         }

@@ -246,7 +246,7 @@ fn id(kind: OrphanKind, name: &str) -> String {
     if name.bytes().all(plain) {
         return format!("{kind}.{name}");
     }
-    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = data_encoding::HEXLOWER.encode(name.as_bytes());
     format!("{kind}.hex.{hex}")
 }
 

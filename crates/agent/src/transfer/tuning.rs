@@ -28,7 +28,7 @@ impl Tuning {
     pub(super) fn follow(&self, action: &TransferAction) {
         match action {
             TransferAction::Precopy { bandwidth_limit, max_freeze_ms, .. } => {
-                self.set(*bandwidth_limit, *max_freeze_ms)
+                self.set(*bandwidth_limit, *max_freeze_ms);
             }
             TransferAction::FinalCopy { bandwidth_limit, .. } => self.limit.set_rate(*bandwidth_limit),
             _ => {}

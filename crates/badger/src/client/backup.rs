@@ -354,7 +354,6 @@ impl Following {
         let number = |name: &str| now["progress"][name].as_u64().unwrap_or(0);
         let state = now["state"].as_str().unwrap_or_default().to_owned();
         match self {
-            Self::Silent => {}
             Self::Bar(bar) => {
                 bar.set_length(number("bytes_total"));
                 bar.set_position(number("bytes_done"));
@@ -365,7 +364,7 @@ impl Following {
                 let (done, total) = (units::bytes(number("bytes_done")), units::bytes(number("bytes_total")));
                 output::note(format!("{state}: {done} of {total}, {} compressed", units::bytes(number("bytes_moved"))));
             }
-            Self::Lines(_) => {}
+            Self::Silent | Self::Lines(_) => {}
         }
     }
 

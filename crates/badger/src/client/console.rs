@@ -152,7 +152,9 @@ fn show(client: &Client, word: &Value, seen: &mut Seen) {
             if let Some(lost) = word["lost"].as_u64().filter(|lost| *lost > 0) {
                 output::note(format!("[{lost} lines were lost]"));
             }
-            lines.iter().for_each(|line| output::line(line.as_str().unwrap_or_default()));
+            for line in lines {
+                output::line(line.as_str().unwrap_or_default());
+            }
         }
         Some("status") if !client.json => {
             let online = word["agent_online"] != false;

@@ -46,13 +46,17 @@ pub(crate) fn error_json(error: &anyhow::Error) -> String {
     json!({"success": false, "error": shown}).to_string()
 }
 
+fn hex(nibble: u8) -> char {
+    char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase()
+}
+
 /// A word as a query may have it.
 fn encode(word: &str) -> String {
     let mut text = String::with_capacity(word.len());
     for byte in word.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
-            byte => text.push_str(&format!("%{byte:02X}")),
+            byte => text.extend(['%', hex(byte >> 4), hex(byte & 15)]),
         }
     }
     text

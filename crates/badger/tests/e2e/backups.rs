@@ -180,7 +180,8 @@ fn minio_a_small_disk_that_is_full_leaves_the_server_as_it_was() {
     let before = player.acknowledged();
     house.api.post(&format!("{}/restore", path(&house, &backup)), &json!({})).expect(202);
     let mut filler = File::create(disk.path().join("filler")).unwrap();
-    while filler.write_all(&[1; 64 << 10]).is_ok() {}
+    let block = vec![1; 64 << 10];
+    while filler.write_all(&block).is_ok() {}
     let restore = wait_restore(&house.api, &house.server, &backup["id"], BACKUP);
     if restore["state"] == "failed" {
         assert_eq!(restore["failure"]["code"], "insufficient_disk", "{restore}");

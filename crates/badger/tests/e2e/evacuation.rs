@@ -36,7 +36,9 @@ fn a_node_is_emptied_two_at_a_time_through_a_kill_of_the_panel_and_past_one_that
     for server in &servers {
         house.api.post(&format!("/servers/{server}/power"), &json!({"signal": "start"})).expect(202);
     }
-    servers.iter().for_each(|server| until_status(&house.api, server, "running"));
+    for server in &servers {
+        until_status(&house.api, server, "running");
+    }
 
     let watched = Watch::begin(&house.api);
     let command = evacuate(&house);

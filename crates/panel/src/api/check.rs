@@ -74,6 +74,7 @@ impl<T> Given<T> {
     }
 
     /// What it becomes, if it was given.
+    #[allow(clippy::option_option, reason = "not given, taken away, given: as the callee takes it")]
     pub(super) fn given(self) -> Option<Option<T>> {
         match self {
             Self::Absent => None,

@@ -144,8 +144,8 @@ async fn update(State(app): State<App>, on: OnServer, body: Body<StartupChange>)
     servers::server_startup_set(&mut tx, &server).await?;
     specs::spec_changed(&mut tx, on.id).await?;
     // Names only: passwords are among the values.
-    let names: Vec<_> = change.environment.keys().collect();
-    let details = json!({"environment": names, "startup": change.startup, "docker_image": change.docker_image});
+    let variables: Vec<_> = change.environment.keys().collect();
+    let details = json!({"environment": variables, "startup": change.startup, "docker_image": change.docker_image});
     audit::audit(&mut tx, app.now(), &on.admin.actor(), "server.startup", on.id, &details).await?;
     tx.commit().await.map_err(DbError::from)?;
     tell::tell_of_change(&app, on.id).await;

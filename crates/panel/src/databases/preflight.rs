@@ -100,7 +100,7 @@ async fn from_the_target(agents: &dyn Agents, access: &Access, target: NodeId) -
         password: Secret(password),
     };
     match timeout(PATIENCE, agents.call(target, request)).await.unwrap_or(Err(CallError::Lost)) {
-        Ok(Reply::DatabaseChecked { answer }) => judge(access, &answer),
+        Ok(Reply::DatabaseChecked { answer }) => Some(judge(access, &answer)),
         // Admission tells of an agent that is away.
         Err(CallError::Offline) => None,
         Ok(_) | Err(_) => {
@@ -111,21 +111,21 @@ async fn from_the_target(agents: &dyn Agents, access: &Access, target: NodeId) -
     }
 }
 
-fn judge(access: &Access, answer: &DatabaseAnswer) -> Option<Check> {
+fn judge(access: &Access, answer: &DatabaseAnswer) -> Check {
     let Access { name, host, port, .. } = access;
     match answer {
         DatabaseAnswer::Reached => {
             let message = format!("The target reaches the database {name}, which stays where it is.");
-            Some(check("database_reached", CheckLevel::Info, message, ""))
+            check("database_reached", CheckLevel::Info, message, "")
         }
         DatabaseAnswer::Unreachable { message } => {
             let message = format!("The target does not reach the database {name} at {host}:{port}: {message}.");
             let remedy = "Open the way from the target to it (firewall, bind-address), or use another database host.";
-            Some(check("database_unreachable", CheckLevel::Warning, message, remedy))
+            check("database_unreachable", CheckLevel::Warning, message, remedy)
         }
         DatabaseAnswer::Refused { code, message, seen_as } => {
             let message = format!("The database {name} refuses its user from the target (error {code}: {message}).");
-            Some(check("database_refused", CheckLevel::Warning, message, statements(access, seen_as.as_deref())))
+            check("database_refused", CheckLevel::Warning, message, statements(access, seen_as.as_deref()))
         }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     fn a_refusal_says_the_statements_for_the_new_address() {
         let seen_as = Some("10.0.0.6".to_owned());
         let refused = DatabaseAnswer::Refused { code: 1130, message: "not allowed".to_owned(), seen_as };
-        let found = judge(&access(), &refused).unwrap();
+        let found = judge(&access(), &refused);
         assert_eq!((found.code.as_str(), found.level), ("database_refused", CheckLevel::Warning));
         for part in [
             "RENAME USER 'u1'@'10.0.0.5' TO 'u1'@'10.0.0.6'",

@@ -92,7 +92,7 @@ fn a_panel_that_died_between_the_id_and_the_transfer_starts_that_transfer() {
     assert_eq!(of(State::Cancelling), [Act::End(chosen.id, ItemState::Cancelled, None)]);
     let there = Item { transfer: moving(TransferState::Running).transfer, ..chosen.clone() };
     for state in [State::Running, State::Paused, State::Cancelling] {
-        assert_eq!(decide(&evacuation(state, 1), &[there.clone()], at(0)), [Act::Started(there.id)]);
+        assert_eq!(decide(&evacuation(state, 1), std::slice::from_ref(&there), at(0)), [Act::Started(there.id)]);
     }
 }
 
@@ -111,7 +111,7 @@ fn a_cancel_is_for_those_on_their_way_only_if_that_was_said() {
     let acts = decide(&it, &[running.clone(), waiting.clone()], at(0));
     assert_eq!(acts, [Act::End(waiting.id, ItemState::Cancelled, None)]);
     it.cancel_running = true;
-    let acts = decide(&it, &[running.clone()], at(0));
+    let acts = decide(&it, std::slice::from_ref(&running), at(0));
     assert_eq!(acts, [Act::Cancel(running.id, running.transfer_id.unwrap())]);
     let mut asked = running;
     asked.transfer.as_mut().unwrap().cancel_requested = true;

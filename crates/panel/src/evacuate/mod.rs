@@ -65,7 +65,7 @@ impl Evacuations {
                 }
             }
         };
-        shutdown.run_until_cancelled(work).await;
+        shutdown.run_until_cancelled(Box::pin(work)).await;
     }
 
     async fn wait(&self, news: &mut broadcast::Receiver<News>) {
@@ -116,21 +116,24 @@ impl Evacuations {
             acted |= !matches!(act, Act::Cancel(..));
             let of = |id: EvacuationItemId| items.iter().find(|item| item.id == id);
             match act {
-                Act::Start(id) => match of(id) {
-                    Some(item) => self.choose_and_start(evacuation, item).await?,
-                    None => continue,
-                },
-                Act::StartAgain(id, transfer) => match of(id) {
-                    Some(item) => self.start(evacuation, item, transfer).await?,
-                    None => continue,
-                },
+                Act::Start(id) => {
+                    if let Some(item) = of(id) {
+                        self.choose_and_start(evacuation, item).await?;
+                    }
+                }
+                Act::StartAgain(id, transfer) => {
+                    if let Some(item) = of(id) {
+                        self.start(evacuation, item, transfer).await?;
+                    }
+                }
                 Act::Started(id) => evacuations::item_started(&mut *self.db.acquire().await?, id).await?,
                 Act::PutBack(id) => evacuations::item_wait(&mut *self.db.acquire().await?, id, None).await?,
                 Act::Cancel(_, transfer) => self.cancel(transfer).await?,
-                Act::End(id, state, problem) => match of(id) {
-                    Some(item) => self.end(item, item.state, state, problem.as_ref()).await?,
-                    None => continue,
-                },
+                Act::End(id, state, problem) => {
+                    if let Some(item) = of(id) {
+                        self.end(item, item.state, state, problem.as_ref()).await?;
+                    }
+                }
                 Act::Finish(state) => self.finish(evacuation, state).await?,
             }
         }

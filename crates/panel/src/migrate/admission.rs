@@ -43,7 +43,7 @@ pub struct Want {
 impl Want {
     /// The address on the target, if there is one that may be had.
     #[must_use]
-    pub fn new(&self) -> Option<&Allocation> {
+    pub fn found(&self) -> Option<&Allocation> {
         match &self.wanted {
             Wanted::Named(row) => Some(row),
             Wanted::Chosen(row) => row.as_ref(),
@@ -231,7 +231,7 @@ impl Refusal {
 pub fn admit(facts: &Facts) -> Result<Vec<Allocation>, Refusal> {
     match obstacles(facts).into_iter().next() {
         Some(refusal) => Err(refusal),
-        None => facts.addresses.iter().map(|want| want.new().cloned().ok_or(Refusal::AllocationTaken)).collect(),
+        None => facts.addresses.iter().map(|want| want.found().cloned().ok_or(Refusal::AllocationTaken)).collect(),
     }
 }
 
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn what_just_fits_is_let_in() {
         let facts = facts();
-        let chosen = facts.addresses[0].new().expect("it was chosen");
+        let chosen = facts.addresses[0].found().expect("it was chosen");
         assert_eq!(admit(&facts), Ok(vec![chosen.clone()]));
     }
 

@@ -167,7 +167,7 @@ async fn candidate(
     let gathered = facts::gather(conn, agents, question.server_id, target, primary, rule).await?;
     let mut gathered = gathered.map_err(MigrateError::Refused)?;
     let wants = gathered.facts.addresses.iter();
-    let addresses: Vec<_> = wants.map(|want| (want.old.clone(), want.new().cloned())).collect();
+    let addresses: Vec<_> = wants.map(|want| (want.old.clone(), want.found().cloned())).collect();
     let ports = addresses.iter().filter_map(|(old, new)| Some((old.as_ref()?.port, new.as_ref()?.port)));
     let variables = egg::moved_variables(conn, &gathered.server, &ports.collect::<Vec<_>>()).await?;
     gathered.server.environment.extend(variables.iter().map(|one| (one.name.clone(), one.new.clone())));

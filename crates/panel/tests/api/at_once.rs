@@ -73,8 +73,7 @@ async fn of_many_requests_with_one_idempotency_key_one_does_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_want_one_name_one_gets_it() {
     let panel = Panel::start().await;
-    let user =
-        |n: usize| json!({"username": if n.is_multiple_of(2) { "kim" } else { "KIM" }, "password": "correct horse battery"});
+    let user = |n: usize| json!({"username": if n.is_multiple_of(2) { "kim" } else { "KIM" }, "password": "correct horse battery"});
     let answers = join_all((0..MANY).map(async |n| panel.post("/api/v1/admin/users", &user(n)).await)).await;
     assert_eq!(won(&answers, 201, &[(409, "user_exists"), (503, "busy")]), 1);
     let node: Value = json!({"name": "n", "memory_mb": 1, "disk_mb": 1, "cpu_percent": 1});

@@ -23,9 +23,9 @@ fn nowhere() -> Value {
     })
 }
 
-fn stand(result: BackupResult, parts: Vec<UploadedPart>) -> Option<Outcome> {
+fn stand(result: BackupResult, parts: Vec<UploadedPart>) -> Outcome {
     let stand = BackupStand { parts, result: Some(result), ..BackupStand::default() };
-    Some(Outcome::Ok(Reply::Backup { stand }))
+    Outcome::Ok(Reply::Backup { stand })
 }
 
 /// An agent whose servers hold `hello`. It really uploads it, in one part.
@@ -44,17 +44,17 @@ fn script() -> Script {
             let contents = BackupContents { sha256: SHA256.to_owned(), root: ROOT.to_owned(), files: 1, tree_bytes: 5 };
             let (changed, left_out) = (vec!["log".to_owned()], vec!["socket".to_owned()]);
             let result = BackupResult::Uploaded { contents, bytes: 5, changed, changed_count: 1, left_out };
-            stand(result, vec![UploadedPart { number: 1, etag }])
+            Some(stand(result, vec![UploadedPart { number: 1, etag }]))
         }
         Request::Backup { action: BackupAction::Verify { object, .. }, .. } => {
             let read = ureq::get(&object.url).call().unwrap().body_mut().read_to_string().unwrap();
             let sha256 = if read == "hello" { SHA256 } else { "another" };
-            stand(BackupResult::Read { sha256: sha256.to_owned() }, Vec::new())
+            Some(stand(BackupResult::Read { sha256: sha256.to_owned() }, Vec::new()))
         }
         Request::Backup { action: BackupAction::Restore { object, contents, .. }, .. } => {
             let read = ureq::get(&object.url).call().unwrap().body_mut().read_to_string().unwrap();
             assert_eq!((read.as_str(), contents.sha256.as_str()), ("hello", SHA256));
-            stand(BackupResult::Restored { root: ROOT.to_owned() }, Vec::new())
+            Some(stand(BackupResult::Restored { root: ROOT.to_owned() }, Vec::new()))
         }
         _ => done(),
     })
@@ -226,12 +226,12 @@ async fn minio_a_backup_is_made_verified_restored_and_deleted() {
     assert_eq!((&restored["state"], &restored["failure"]), (&json!("completed"), &Value::Null));
     let now = panel.until_status(&server, "offline").await;
     assert_eq!(now["locked"], false);
-    let restores = agent
+    let asked_to_restore = agent
         .asked()
         .iter()
         .filter(|it| matches!(it, Request::Backup { action: BackupAction::Restore { .. }, .. }))
         .count();
-    assert_eq!(restores, 1);
+    assert_eq!(asked_to_restore, 1);
 
     panel.delete(&path).await.error(409, "backup_locked");
     panel.patch(&path, &json!({"locked": false, "name": "c"})).await.ok();
@@ -276,7 +276,7 @@ async fn minio_what_comes_back_changed_is_no_backup_and_a_stuck_one_can_be_cance
     let script: Script = Arc::new(move |request| match request {
         Request::Backup { action: BackupAction::Upload { .. }, .. } if *waits.lock().unwrap() => None,
         Request::Backup { action: BackupAction::Verify { .. }, .. } => {
-            stand(BackupResult::Read { sha256: "another".to_owned() }, Vec::new())
+            Some(stand(BackupResult::Read { sha256: "another".to_owned() }, Vec::new()))
         }
         request => good(request),
     });

@@ -149,7 +149,7 @@ async fn services_a_name_follows_its_server_and_nobody_elses_record_is_written_o
     let db = panel.db().await;
     let id: model::ServerId = server.parse().unwrap();
     let sql = async |text: String| {
-        drop(sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut *db.acquire().await.unwrap()).await.unwrap());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut *db.acquire().await.unwrap()).await.unwrap();
     };
     sql(format!("UPDATE servers SET locked_by = 't', transfer_state = 'running' WHERE id = '{id}'")).await;
     until(async || (dig("follows.game.test") == ["30 A 127.0.0.1"]).then_some(())).await;

@@ -431,9 +431,9 @@ impl Sse {
     async fn open(panel: &Panel, headers: &[(&str, &str)]) -> Self {
         let mut socket = TcpStream::connect(panel.address).await.unwrap();
         let mut head = "GET /api/v1/admin/events HTTP/1.1\r\nHost: panel\r\n".to_owned();
-        head += &format!("Authorization: Bearer {}\r\n", panel.key);
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+        let authorization = format!("Bearer {}", panel.key);
+        for (name, value) in [("Authorization", authorization.as_str())].iter().chain(headers) {
+            head.extend([name, ": ", value, "\r\n"]);
         }
         socket.write_all((head + "\r\n").as_bytes()).await.unwrap();
         let mut stream = Self { socket, text: String::new() };

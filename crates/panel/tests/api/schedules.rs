@@ -177,7 +177,7 @@ async fn nobody_schedules_what_they_may_not_do_by_hand() {
     let change = json!({"tasks": [{"action": "power", "signal": "kill"}]}).to_string();
     let one = format!("{path}/{}", made["id"].as_str().unwrap());
     panel.send_as(&token, "PATCH", &one, &[], &change).await.error(403, "forbidden");
-    let none = json!({"permissions": []}).to_string();
-    panel.send("PATCH", &format!("/api/v1/servers/{server}/subusers/{kim}"), &[], &none).await.ok();
+    let no_permission = json!({"permissions": []}).to_string();
+    panel.send("PATCH", &format!("/api/v1/servers/{server}/subusers/{kim}"), &[], &no_permission).await.ok();
     panel.send_as(&token, "GET", &path, &[], "").await.error(403, "forbidden");
 }

@@ -19,7 +19,7 @@ async fn receiver(statuses: &[u16]) -> (String, Received) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?token=hidden", listener.local_addr().unwrap());
     let received = Received::default();
-    let (all, mut statuses) = (Arc::clone(&received), statuses.to_vec().into_iter());
+    let (all, mut statuses) = (Arc::clone(&received), Vec::from(statuses).into_iter());
     tokio::spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
@@ -189,8 +189,8 @@ async fn an_owner_is_told_in_the_panel_that_a_schedule_failed_and_may_be_spared_
     agent.cut().await;
     panel.until_node(&node, "offline").await;
     panel.post(&run, &json!({})).await.accepted();
-    const LIST: &str = "/api/v1/notifications";
-    let list = async |token: &str| panel.send_as(token, "GET", LIST, &[], "").await.body();
+    let notifications = "/api/v1/notifications";
+    let list = async |token: &str| panel.send_as(token, "GET", notifications, &[], "").await.body();
     let told = until(async || {
         let told = list(&token).await;
         (told["meta"]["unread"] == 1).then_some(told)
@@ -202,15 +202,15 @@ async fn an_owner_is_told_in_the_panel_that_a_schedule_failed_and_may_be_spared_
     assert!(sentence.starts_with("The schedule Save of your server survival failed. Task 1: "), "{sentence}");
     assert_eq!(list(&other).await["meta"]["unread"], 0);
 
-    let read = format!("{LIST}/{}/read", first["id"].as_str().unwrap());
+    let read = format!("{notifications}/{}/read", first["id"].as_str().unwrap());
     panel.send_as(&other, "POST", &read, &[], "").await.error(404, "not_found");
     panel.send_as(&token, "POST", &read, &[], "").await.no_content();
     assert_eq!(list(&token).await["meta"]["unread"], 0);
-    let unread = panel.send_as(&token, "GET", &format!("{LIST}?filter[unread]=true"), &[], "").await.ok();
+    let unread = panel.send_as(&token, "GET", &format!("{notifications}?filter[unread]=true"), &[], "").await.ok();
     assert_eq!(unread, json!([]));
-    panel.send_as(&token, "POST", &format!("{LIST}/read-all"), &[], "").await.no_content();
+    panel.send_as(&token, "POST", &format!("{notifications}/read-all"), &[], "").await.no_content();
     let muted = json!({"muted": ["schedule_failed"]}).to_string();
-    panel.send_as(&token, "PUT", &format!("{LIST}/preferences"), &[], &muted).await.ok();
+    panel.send_as(&token, "PUT", &format!("{notifications}/preferences"), &[], &muted).await.ok();
     panel.post(&run, &json!({})).await.accepted();
     let runs = run.trim_end_matches("/run").to_owned() + "/runs";
     until(async || {
@@ -220,6 +220,6 @@ async fn an_owner_is_told_in_the_panel_that_a_schedule_failed_and_may_be_spared_
     })
     .await;
     assert_eq!(list(&token).await["data"].as_array().unwrap().len(), 1, "no second one");
-    panel.get(LIST).await.ok();
-    panel.send("PUT", &format!("{LIST}/preferences"), &[], &muted).await.error(409, "no_user");
+    panel.get(notifications).await.ok();
+    panel.send("PUT", &format!("{notifications}/preferences"), &[], &muted).await.error(409, "no_user");
 }

@@ -40,10 +40,10 @@ pub fn pack(dir: &Path, to: impl Write, progress: &Progress, cancel: &Cancellati
     progress.files_total.store(tree.len(), Relaxed);
     progress.bytes_total.store(crate::audit::sizes(&tree).bytes, Relaxed);
     let out = Encoder::new(to, LEVEL).and_then(|mut out| out.include_checksum(true).map(|()| out)).map_err(lost)?;
-    let packed =
+    let nothing_yet =
         Packed { root: crate::TreeRoot([0; 32]), files: 0, bytes: 0, changed: Vec::new(), left_out: Vec::new() };
     let links = HashMap::new();
-    let mut packer = Packer { top, tree, out, links, packed, progress, cancel, buffer: vec![0; RUN] };
+    let mut packer = Packer { top, tree, out, links, packed: nothing_yet, progress, cancel, buffer: vec![0; RUN] };
     let digests = packer.members()?;
     let Packer { tree, mut out, mut packed, .. } = packer;
     out.write_all(&[0; 1024]).map_err(lost)?; // the end of an archive
@@ -199,7 +199,8 @@ impl<W: Write> Packer<'_, W> {
         let runs = if stat.sparse { Some(runs(opened.file.as_fd(), stat.size, &path)?) } else { None };
         self.write(at, Body::File { size: stat.size, runs: runs.as_deref() })?;
         let (mut hash, mut written, mut short) = (Content::new(stat.size), 0, false);
-        for run in runs.unwrap_or_else(|| vec![0..stat.size]) {
+        let whole = std::iter::once(0..stat.size);
+        for run in runs.map_or_else(|| whole.collect(), Vec::from) {
             hash.hole_until(run.start);
             written += run.end - run.start;
             short |= self.run(&opened.file, &path, run, &mut hash)?;

@@ -111,11 +111,9 @@ pub(super) fn parse_time(text: &[u8]) -> Option<(i64, u32)> {
 
 /// The map that stands in front of the data of a sparse file, padded to whole blocks of the archive.
 pub(super) fn sparse_map(runs: &[Range<u64>]) -> Vec<u8> {
-    let mut map = format!("{}\n", runs.len());
-    for run in runs {
-        map += &format!("{}\n{}\n", run.start, run.end - run.start);
-    }
-    let mut map = map.into_bytes();
+    let numbers = runs.iter().flat_map(|run| [run.start, run.end - run.start]);
+    let lines = std::iter::once(runs.len() as u64).chain(numbers).map(|number| format!("{number}\n"));
+    let mut map = lines.collect::<String>().into_bytes();
     map.resize(map.len().next_multiple_of(512), 0);
     map
 }

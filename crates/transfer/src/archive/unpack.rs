@@ -78,7 +78,7 @@ pub fn unpack(
     syncfs(&unpacker.top).map_err(|e| Error::io(tree, e))?;
     let withheld = &unpacker.withheld;
     let mode_of = |path: &[u8]| withheld.get(path).copied();
-    let found = tree_root_of(tree, RootOf { owner: NO_OWNER, mode_of: &mode_of }, cancel)?;
+    let found = tree_root_of(tree, &RootOf { owner: NO_OWNER, mode_of: &mode_of }, cancel)?;
     unpacker.close()?;
     syncfs(&unpacker.top).map_err(|e| Error::io(tree, e))?;
     Ok(Unpacked { root: found.root, files: found.files, bytes: found.bytes })

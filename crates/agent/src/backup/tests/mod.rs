@@ -31,7 +31,8 @@ impl Scene {
         let stage = Stage::in_houses(RuntimeConfig::Process, "none", data).await;
         // More than one part, whatever the compression makes of it.
         let noise: Vec<u8> = (0..4).flat_map(|_| fs::read(stage.source_data().join("region.bin")).unwrap()).collect();
-        let mixed: Vec<u8> = noise.iter().enumerate().map(|(i, byte)| byte.wrapping_add((i / 4096) as u8)).collect();
+        let mixed: Vec<u8> =
+            noise.iter().enumerate().map(|(i, byte)| byte.wrapping_add((i / 4096 % 256).try_into().unwrap())).collect();
         fs::write(stage.source_data().join("world.bin"), mixed).unwrap();
         Self { stage, storage: Storage::start().await, backup: BackupId::new(), signature: 1 }
     }

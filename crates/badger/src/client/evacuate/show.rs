@@ -42,10 +42,10 @@ pub(super) fn plan(plan: &Value) -> Vec<String> {
     let all = list(&plan["servers"]).count();
     let mut sum = format!("{} of {all} servers can go", field(plan, "movable"));
     if let Some(bytes) = plan["bytes"].as_u64() {
-        sum.push_str(&format!(", {}", units::bytes(bytes)));
+        sum.extend([format!(", {}", units::bytes(bytes))]);
     }
     if let Some(seconds) = plan["estimated_duration_s"].as_u64() {
-        sum.push_str(&format!(", about {seconds} s with {} at once", field(plan, "concurrency")));
+        sum.extend([format!(", about {seconds} s with {} at once", field(plan, "concurrency"))]);
     }
     lines.push(sum);
     lines
@@ -87,10 +87,10 @@ pub(super) fn sums(evacuation: &Value) -> String {
 pub(super) fn item_line(item: &Value) -> String {
     let mut line = format!("{:>3}  {:24}{:12}", field(item, "position"), field(item, "name"), field(item, "state"));
     if let Some(ms) = item["freeze_ms"].as_u64() {
-        line.push_str(&format!("freeze {}  ", units::millis(ms)));
+        line.extend([format!("freeze {}  ", units::millis(ms))]);
     }
     if let Some(message) = item["failure"]["message"].as_str() {
-        line.push_str(&format!("{message} [{}]", field(item, "failure.code")));
+        line.extend([format!("{message} [{}]", field(item, "failure.code"))]);
     }
     line.trim_end().to_owned()
 }

@@ -324,7 +324,9 @@ impl Drop for Fleet {
                 scope.spawn(move || cluster.forget(server));
             }
         });
-        hosts().iter().for_each(|host| remove_containers(host, server));
+        for host in hosts() {
+            remove_containers(&host, server);
+        }
     }
 }
 

@@ -79,13 +79,17 @@ async fn write(mut sink: Sink<'_>, hello: Word, mut words: mpsc::Receiver<Word>)
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next = Some(hello);
     loop {
-        let message = if let Some(word) = next.take() { Message::from(serde_json::to_string(&word).unwrap_or_default()) } else { tokio::select! {
-            word = words.recv() => {
-                next = word;
-                continue;
+        let message = if let Some(word) = next.take() {
+            Message::from(serde_json::to_string(&word).unwrap_or_default())
+        } else {
+            tokio::select! {
+                word = words.recv() => {
+                    next = word;
+                    continue;
+                }
+                _ = pings.tick() => Message::Ping(Vec::new().into()),
             }
-            _ = pings.tick() => Message::Ping(Vec::new().into()),
-        } };
+        };
         match timeout(SEND_PATIENCE, sink.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return CUT,
@@ -140,12 +144,11 @@ async fn watch_rights(app: &App, on: &OnServer) -> End {
         sleep(RIGHTS_EVERY).await;
         match on.again(app).await {
             Ok(Some(now)) if now.has(Right::Console) => {}
-            Ok(Some(_)) => return MAY_NOT,
             Ok(None) => return NOT_IN,
             Err(error) if error.status().is_server_error() => {
                 tracing::debug!(server = %on.id, code = error.code(), "the rights of a console's reader are not known");
             }
-            Err(_) => return MAY_NOT,
+            Ok(Some(_)) | Err(_) => return MAY_NOT,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) enum Word {
 
 /// What is seen of a server beside its console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(clippy::struct_field_names, reason = "the words of the wire")]
 pub(super) struct Status {
     pub(super) status: ServerStatus,
     pub(super) transfer_state: Option<TransferState>,

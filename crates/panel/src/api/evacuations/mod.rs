@@ -49,7 +49,7 @@ async fn list(State(app): State<App>, admin: Admin, query: ListQuery) -> Result<
     let mut items = Vec::with_capacity(page.items.len());
     for evacuation in page.items {
         let counts = evacuations::items_count(&mut conn, evacuation.id).await?;
-        items.push(EvacuationView::new(evacuation, &counts, None));
+        items.push(EvacuationView::new(&evacuation, &counts, None));
     }
     Answer::page(&Page { items, total: page.total }, query.paging)
 }
@@ -234,5 +234,5 @@ async fn load(conn: &mut Conn, id: EvacuationId) -> Result<Evacuation, ApiError>
 async fn view(conn: &mut Conn, evacuation: Evacuation) -> Result<EvacuationView, DbError> {
     let counts = evacuations::items_count(conn, evacuation.id).await?;
     let items = evacuations::items_of(conn, evacuation.id).await?;
-    Ok(EvacuationView::new(evacuation, &counts, Some(items)))
+    Ok(EvacuationView::new(&evacuation, &counts, Some(items)))
 }

@@ -106,7 +106,7 @@ impl NeedView {
 }
 
 impl PlanView {
-    pub(super) fn new(planned: Vec<Planned>, targets: Vec<Target>, concurrency: u64) -> Self {
+    pub(super) fn new(planned: Vec<Planned>, targets: &[Target], concurrency: u64) -> Self {
         let movable = || planned.iter().filter(|it| it.is_ok());
         let durations = movable().map(|it| it.finding.as_ref().and_then(|finding| finding.duration_s));
         Self {
@@ -116,7 +116,7 @@ impl PlanView {
             bytes: movable().map(|it| it.wish.bytes).sum(),
             estimated_duration_s: duration_s(durations, concurrency),
             targets: targets.iter().map(TargetView::from).collect(),
-            servers: (1..).zip(planned).map(|(position, it)| planned_view(position, it, &targets)).collect(),
+            servers: (1..).zip(planned).map(|(position, it)| planned_view(position, it, targets)).collect(),
         }
     }
 }

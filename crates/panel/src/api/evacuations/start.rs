@@ -160,7 +160,7 @@ pub(super) async fn start(
     if asked.dry_run {
         let (planned, targets) =
             plan::look(&app.db, &*app.agents, &app.access.secrets, wishes, &asked.options, app.now()).await?;
-        return Answer::ok(&PlanView::new(planned, targets, asked.concurrency));
+        return Answer::ok(&PlanView::new(planned, &targets, asked.concurrency));
     }
     let work = async {
         let wishes = plan::in_order(&*app.agents, wishes).await;

@@ -169,7 +169,7 @@ impl From<Item> for ItemView {
 }
 
 impl EvacuationView {
-    pub(super) fn new(it: Evacuation, counts: &[(ItemState, u64)], items: Option<Vec<Item>>) -> Self {
+    pub(super) fn new(it: &Evacuation, counts: &[(ItemState, u64)], items: Option<Vec<Item>>) -> Self {
         let source = |wanted| it.source.and_then(|(kind, id)| kind.only(wanted, id));
         Self {
             id: it.id,

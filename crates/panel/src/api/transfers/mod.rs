@@ -223,7 +223,7 @@ async fn start(
         Answer::accepted(format!("/api/v1/admin/transfers/{}", transfer.id), &view(&mut conn, transfer).await?)
     };
     let route = format!("POST /admin/servers/{server_id}/transfer");
-    idempotency.once(&app, &admin, &route, &body.raw, work).await
+    idempotency.once(&app, &admin, &route, &body.raw, Box::pin(work)).await
 }
 
 /// Shows the current transfer of a server, or its last one.

@@ -94,7 +94,7 @@ pub(super) async fn retry(
         Answer::accepted(format!("/api/v1/admin/transfers/{}", transfer.id), &view(&mut conn, transfer).await?)
     };
     let route = format!("POST /admin/transfers/{id}/retry");
-    idempotency.once(&app, &admin, &route, &body.raw, work).await
+    idempotency.once(&app, &admin, &route, &body.raw, Box::pin(work)).await
 }
 
 /// Settles by hand what a transfer is stuck at, where that cannot hurt.

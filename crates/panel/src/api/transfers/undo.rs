@@ -80,5 +80,5 @@ pub(super) async fn undo(
         Answer::accepted(format!("/api/v1/admin/transfers/{}", transfer.id), &view(&mut conn, transfer).await?)
     };
     let route = format!("POST /admin/transfers/{id}/undo");
-    idempotency.once(&app, &admin, &route, &body.raw, work).await
+    idempotency.once(&app, &admin, &route, &body.raw, Box::pin(work)).await
 }

@@ -30,7 +30,9 @@ impl Hostile {
 
     fn extended(self, records: &[(&[u8], &[u8])]) -> Self {
         let mut text = Vec::new();
-        records.iter().for_each(|(key, value)| pax::record(&mut text, key, value));
+        for (key, value) in records {
+            pax::record(&mut text, key, value);
+        }
         self.with("x", EntryType::XHeader, "", &text)
     }
 

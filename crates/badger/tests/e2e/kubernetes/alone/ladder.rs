@@ -44,7 +44,9 @@ fn kubernetes_clusters_that_only_dial_out_are_reached_the_other_way_and_through_
     assert_way(&fleet.migrated(Place::Node(1), &json!({})), "direct", &[]);
     fleet.player().plays_on_within(SLOW);
     fleet.player().assert_all_there(&fleet.address());
-    [a, b].iter().for_each(|cluster| cluster.configure(&fleet.api, &[(DIALS, LISTENS)]));
+    for cluster in [a, b] {
+        cluster.configure(&fleet.api, &[(DIALS, LISTENS)]);
+    }
 }
 
 /// Drops what comes to `to`'s node ports from `from`'s node, until it is dropped itself. Players come from elsewhere.
