@@ -30,6 +30,7 @@ const Roles = lazy(() => import('./pages/settings/roles'));
 const Webhooks = lazy(() => import('./pages/settings/webhooks'));
 const DatabaseHosts = lazy(() => import('./pages/settings/database-hosts'));
 const DnsZones = lazy(() => import('./pages/settings/dns-zones'));
+const BackupStorages = lazy(() => import('./pages/settings/backup-storages'));
 const Audit = lazy(() => import('./pages/settings/audit'));
 const Account = lazy(() => import('./pages/account'));
 
@@ -92,6 +93,7 @@ export const router = createBrowserRouter([
                   { path: 'webhooks', element: <Webhooks /> },
                   { path: 'database-hosts', element: <DatabaseHosts /> },
                   { path: 'dns-zones', element: <DnsZones /> },
+                  { path: 'backup-storages', element: <BackupStorages /> },
                   { path: 'audit', element: <Audit /> },
                 ],
               },

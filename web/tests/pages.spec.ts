@@ -12,7 +12,7 @@ async function pages(): Promise<[string, string][]> {
     ['/admin/nodes', 'Nodes'], [`/admin/nodes/${nodes[0]?.node_id ?? ''}`, 'alpha'], ['/admin/clusters', 'Clusters'], [`/admin/clusters/${cluster[0]?.id ?? ''}`, cluster[0]?.name ?? ''],
     ['/admin/transfers', 'Transfers'], ['/admin/evacuations', 'Evacuations'], ['/admin/eggs', 'Eggs'], [`/admin/eggs/${String(server['egg_id'])}`, ''],
     ['/admin/settings/feature-flags', 'Feature Flags'], ['/admin/settings/announcements', 'Announcements'], ['/admin/settings/api-keys', 'API Keys'], ['/admin/settings/users', 'Users'],
-    ['/admin/settings/roles', 'Roles'], ['/admin/settings/webhooks', 'Webhooks'], ['/admin/settings/database-hosts', 'Database hosts'], ['/admin/settings/dns-zones', 'DNS zones'], [`${of}/startup`, 'ledger'], [`${of}/allocations`, 'ledger'], [`${of}/schedules`, 'ledger'], [`${of}/databases`, 'ledger'], ['/admin/settings/audit', 'Audit'], ['/account', 'Account'], ['/servers', 'My servers'], ['/nowhere', 'No such page'],
+    ['/admin/settings/roles', 'Roles'], ['/admin/settings/webhooks', 'Webhooks'], ['/admin/settings/database-hosts', 'Database hosts'], ['/admin/settings/dns-zones', 'DNS zones'], ['/admin/settings/backup-storages', 'Backup storage'], [`${of}/backups`, 'ledger'], [`${of}/startup`, 'ledger'], [`${of}/allocations`, 'ledger'], [`${of}/schedules`, 'ledger'], [`${of}/databases`, 'ledger'], ['/admin/settings/audit', 'Audit'], ['/account', 'Account'], ['/servers', 'My servers'], ['/nowhere', 'No such page'],
   ];
 }
 

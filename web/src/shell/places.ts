@@ -1,6 +1,6 @@
 // Where one can go, and what one must be allowed to for it.
 import {
-  IconApi, IconArrowsExchange, IconBuildingWarehouse, IconCloud, IconDatabase, IconEgg, IconFlag, IconHistory, IconKey, IconSpeakerphone,
+  IconApi, IconArchive, IconArrowsExchange, IconBuildingWarehouse, IconCloud, IconDatabase, IconEgg, IconFlag, IconHistory, IconKey, IconSpeakerphone,
   IconRoute, IconServer, IconServer2, IconShieldLock, IconUsers, IconWebhook, IconWorldWww,
 } from '@tabler/icons-react';
 import type { ComponentType } from 'react';
@@ -35,6 +35,7 @@ export const PLACES: { group: string; places: Place[] }[] = [
       { label: 'Users', to: '/admin/settings/users', icon: IconUsers, permission: 'admin.users.list' },
       { label: 'Roles', to: '/admin/settings/roles', icon: IconShieldLock, permission: 'admin.roles.list' },
       { label: 'Webhooks', to: '/admin/settings/webhooks', icon: IconWebhook, permission: 'admin.webhooks.list' },
+      { label: 'Backup storage', to: '/admin/settings/backup-storages', icon: IconArchive, permission: 'admin.backup-storages.list' },
       { label: 'Database hosts', to: '/admin/settings/database-hosts', icon: IconDatabase, permission: 'admin.database-hosts.list' },
       { label: 'DNS zones', to: '/admin/settings/dns-zones', icon: IconWorldWww, permission: 'admin.dns-zones.list' },
       { label: 'Audit', to: '/admin/settings/audit', icon: IconHistory, permission: 'admin.audit.list' },

@@ -29,6 +29,7 @@ const TABS: Tab[] = [
   { path: 'transfer', label: 'Transfer', page: lazy(() => import('../transfers/tab')), permission: 'admin.servers.transfer', admin: true },
   { path: 'startup', label: 'Startup', page: lazy(() => import('./startup')), permission: 'admin.servers.update' },
   { path: 'allocations', label: 'Allocations', page: lazy(() => import('./allocations')), permission: 'admin.servers.update' },
+  { path: 'backups', label: 'Backups', page: lazy(() => import('./backups')), permission: 'admin.servers.backups' },
   { path: 'schedules', label: 'Schedules', page: lazy(() => import('./schedules')), permission: 'admin.servers.update' },
   { path: 'databases', label: 'Databases', page: lazy(() => import('./databases')), permission: 'admin.servers.update' },
   { path: 'subusers', label: 'Subusers', page: lazy(() => import('./subusers')), permission: 'admin.servers.update' },

@@ -1,7 +1,8 @@
 // What a completed transfer can prove, and what is still to be decided: the retained copy.
-import { Button, Grid, Stack, Text } from '@mantine/core';
-import { IconShieldCheck, IconTrash } from '@tabler/icons-react';
-import { api, done } from '../../api/client';
+import { Button, Grid, Group, Stack, Text } from '@mantine/core';
+import { IconArrowBackUp, IconShieldCheck, IconTrash } from '@tabler/icons-react';
+import { api, done, pressKey, take } from '../../api/client';
+import { Link, useNavigate } from 'react-router';
 import { usePlaceNames, type Transfer } from '../../api/queries';
 import { ask, useAct } from '../../components/act';
 import { Actor, Ago, Copy, Facts, Note, Section, useNow } from '../../components/bits';
@@ -68,6 +69,19 @@ function Retained({ transfer }: { transfer: Transfer }) {
     said: 'The retained copy is gone.',
     stale: [['transfer', transfer.id], ['transfer-of']],
   });
+  const navigate = useNavigate();
+  const undo = useAct({
+    run: () => take(api.POST('/api/v1/admin/transfers/{id}/undo', { params: { path: { id: transfer.id }, header: { 'Idempotency-Key': pressKey() } }, body: {} })),
+    said: 'It moves back.', stale: [['transfer-of'], ['server'], ['transfer', transfer.id]],
+    then: (back) => void navigate(`/admin/servers/${back.server_id}/transfer`),
+  });
+  const reallyUndo = () => ask({
+    title: 'Move it back?',
+    what: 'The server moves back to where it was, with everything that has happened since. Only what changed is copied, because the source still has the rest.',
+    button: 'Undo the migration', danger: false,
+    then: () => undo.mutate(),
+  });
+  if (transfer.undone_by) return <Text size="sm" c="dimmed">It was moved back by <Link to={`/admin/transfers/${transfer.undone_by}`}>another migration</Link>.</Text>;
   if (!transfer.retained_until || Date.parse(transfer.retained_until) < now) return <Text size="sm" c="dimmed">The source keeps no copy any more.</Text>;
   const size = transfer.retained_bytes == null ? '' : ` of ${bytes(transfer.retained_bytes)}`;
   const really = () => ask({
@@ -79,7 +93,10 @@ function Retained({ transfer }: { transfer: Transfer }) {
   return (
     <Stack gap="xs" align="flex-start">
       <Text size="sm">The source keeps its copy{size}, it goes <Ago at={transfer.retained_until} />.</Text>
-      <Button size="xs" variant="default" leftSection={<IconTrash size={16} />} onClick={really} loading={free.isPending}>Free it now</Button>
+      <Group gap="xs">
+        <Button size="xs" variant="default" leftSection={<IconArrowBackUp size={16} />} onClick={reallyUndo} loading={undo.isPending}>Undo</Button>
+        <Button size="xs" variant="default" leftSection={<IconTrash size={16} />} onClick={really} loading={free.isPending}>Free it now</Button>
+      </Group>
     </Stack>
   );
 }

@@ -1,6 +1,9 @@
 // One transfer, while it goes on and afterwards: the same on the server's tab and on a page of its own.
-import { Grid, Stack, Text } from '@mantine/core';
+import { Button, Grid, Stack, Text } from '@mantine/core';
+import { IconRefresh } from '@tabler/icons-react';
+import { api, pressKey, take } from '../../api/client';
 import { isOver, type Transfer } from '../../api/queries';
+import { useAct } from '../../components/act';
 import { Note, Section } from '../../components/bits';
 import { clock, words } from '../../lib/format';
 import { Controls } from './controls';
@@ -48,6 +51,7 @@ export function TransferView({ transfer }: { transfer: Transfer }) {
 }
 
 function Failure({ transfer }: { transfer: Transfer }) {
+  const retry = useAct({ run: () => take(api.POST('/api/v1/admin/transfers/{id}/retry', { params: { path: { id: transfer.id }, header: { 'Idempotency-Key': pressKey() } }, body: {} })), said: 'It is tried again.', stale: [['transfer-of'], ['server'], ['transfer', transfer.id]] });
   const { failure } = transfer;
   if (!failure) return null;
   const cancelled = failure.code === 'cancelled';
@@ -59,6 +63,7 @@ function Failure({ transfer }: { transfer: Transfer }) {
         {transfer.state === 'rolled_back' ? 'The server is on the source as it was before; nothing is left on the target. ' : ''}
         {cancelled ? '' : `Step: ${words(failure.step)}, code: ${failure.code}.`}
       </Text>
+      {transfer.state === 'rolled_back' && !transfer.retried_by && <Button mt="xs" size="xs" variant="default" leftSection={<IconRefresh size={16} />} onClick={() => retry.mutate()} loading={retry.isPending}>Try again</Button>}
     </Note>
   );
 }
