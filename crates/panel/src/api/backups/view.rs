@@ -102,6 +102,7 @@ pub(super) struct RestoreView {
 
 /// How far it is.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackupProgressView)]
 struct ProgressView {
     /// Bytes of the server's files; 0 while that is not known.
     #[schema(example = 262_144_000)]
@@ -122,6 +123,7 @@ struct ProgressView {
 
 /// Why it failed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackupFailureView)]
 struct FailureView {
     /// Stable word.
     #[schema(example = "storage_unreachable")]
