@@ -63,6 +63,16 @@ export function moment(at: string | number): string {
   });
 }
 
+/** For `datetime-local`, which wants the reader's own time. */
+export function local(at: string | null | undefined): string {
+  if (!at) return '';
+  const date = new Date(at);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+/** What such a field says, as the API takes it; null if it is empty. */
+export const instant = (text: string): string | null => (text === '' ? null : new Date(text).toISOString());
+
 export const clock = (at: string): string => new Date(at).toLocaleTimeString('en-GB');
 
 /** `ip:port`, with brackets where the address has colons itself. */

@@ -1,4 +1,4 @@
-// Admin > Eggs: what servers can be, imported from files of Pterodactyl's format.
+// Admin > Eggs: what servers can be, imported from files of Pterodactyl or Pelican.
 import { Button, Card, FileButton, Group, Modal, Stack, Text, Textarea } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { IconEgg, IconUpload } from '@tabler/icons-react';
@@ -36,7 +36,7 @@ export default function Eggs() {
       <PageHeader title="Eggs" actions={add} />
       <Card>
         <DataTable label="Eggs" query={query} columns={COLUMNS} id={(row) => row.id} onPage={setPage}
-          empty={{ icon: <IconEgg size={40} stroke={1.3} />, title: 'No eggs yet', what: 'An egg says how a game is installed, started and stopped. Any egg of Pterodactyl can be imported.', action: add }} />
+          empty={{ icon: <IconEgg size={40} stroke={1.3} />, title: 'No eggs yet', what: 'An egg says how a game is installed, started and stopped. Any egg of Pterodactyl or Pelican can be imported.', action: add }} />
       </Card>
       <Modal opened={open} onClose={close} title="Import egg" size="lg"><Import close={close} /></Modal>
     </>
@@ -47,22 +47,21 @@ function Import({ close }: { close: () => void }) {
   const navigate = useNavigate();
   const [text, setText] = useState('');
   const send = useAct({
-    run: () => take(api.POST('/api/v1/admin/eggs/import', { params: {}, body: JSON.parse(text) as Record<string, never> })),
+    run: () => take(api.POST('/api/v1/admin/eggs/import', { params: {}, body: {}, bodySerializer: () => text })),
     said: (egg) => `${egg.name} is imported.`, stale: [['eggs']], quiet: true,
     then: (egg) => {
       close();
       void navigate(`/admin/eggs/${egg.id}`);
     },
   });
-  const problem = send.error && (send.error instanceof SyntaxError ? `This is no JSON: ${send.error.message}` : failureOf(send.error).full);
   return (
     <Stack gap="md">
-      {problem && <Note tone="bad" role="alert">{problem}</Note>}
+      {send.error && <Note tone="bad" role="alert">{failureOf(send.error).full}</Note>}
       <Group gap="sm">
-        <FileButton accept=".json,application/json" onChange={(file) => void file?.text().then(setText)}>{(props) => <Button variant="default" leftSection={<IconUpload size={16} />} {...props}>Choose a file</Button>}</FileButton>
+        <FileButton accept=".json,.yaml,.yml,application/json,application/yaml" onChange={(file) => void file?.text().then(setText)}>{(props) => <Button variant="default" leftSection={<IconUpload size={16} />} {...props}>Choose a file</Button>}</FileButton>
         <Text size="sm" c="dimmed">or paste it:</Text>
       </Group>
-      <Textarea label="Egg" description="JSON, PTDL v1 or v2" autosize minRows={8} maxRows={18} value={text} onChange={(event) => setText(event.currentTarget.value)} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: '0.8rem' } }} spellCheck={false} />
+      <Textarea label="Egg" description="JSON or YAML: PTDL v1 and v2, PLCN v1 to v3" autosize minRows={8} maxRows={18} value={text} onChange={(event) => setText(event.currentTarget.value)} styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: '0.8rem' } }} spellCheck={false} />
       <Group justify="flex-end"><Button variant="default" onClick={close}>Cancel</Button><Button onClick={() => send.mutate()} loading={send.isPending} disabled={text.trim() === ''}>Import</Button></Group>
     </Stack>
   );

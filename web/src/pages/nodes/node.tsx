@@ -17,6 +17,7 @@ import { Evacuate } from '../evacuations/dialog';
 import { useServerNames } from '../transfers/names';
 import { NodeCapacity } from './capacity';
 import { Enrol } from './enrol';
+import { Orphans } from './orphans';
 import { ServersOn } from './servers-on';
 
 export default function NodePage() {
@@ -48,6 +49,7 @@ function Opened({ node }: { node: Node }) {
         </Grid.Col>
         <Grid.Col span={12}><Section title="Servers"><ServersOn node={node.id} /></Section></Grid.Col>
         {may(permissions, 'admin.allocations.list') && <Grid.Col span={12}><Addresses node={node} /></Grid.Col>}
+        {node.status === 'online' && <Grid.Col span={12}><Orphans node={node.id} /></Grid.Col>}
       </Grid>
     </>
   );

@@ -10,7 +10,7 @@ import { ask, useAct } from '../../components/act';
 import { Ago, Note, Section } from '../../components/bits';
 import { Status } from '../../components/status';
 import { DataTable, type Column } from '../../components/table';
-import { bytes } from '../../lib/format';
+import { bytes, count } from '../../lib/format';
 import type { TabProps } from './server';
 
 type Backup = Schemas['BackupView'];
@@ -57,6 +57,7 @@ function State({ backup }: { backup: Backup }) {
     <div style={{ minWidth: 130 }}>
       <Status value={running === backup.restore && running ? 'restoring_backup' : backup.state} moving={running !== null} />
       {running && running.progress.bytes_total > 0 && <Progress mt={4} size="sm" value={(running.progress.bytes_done / running.progress.bytes_total) * 100} aria-label="Progress" />}
+      {backup.changed_count > 0 && <Text size="xs" c="dimmed">{count(backup.changed_count, 'file')} changed while {backup.changed_count === 1 ? 'it was' : 'they were'} read</Text>}
       {failure && <Text size="xs" c="dimmed">{failure.message}</Text>}
     </div>
   );

@@ -12,6 +12,7 @@ import { Ago, Note, PageHeader } from '../../components/bits';
 import { Status, type Tone } from '../../components/status';
 import { DataTable, type Column } from '../../components/table';
 import { usePage } from '../../lib/address';
+import { instant, local } from '../../lib/format';
 
 type Announcement = Schemas['AnnouncementView'];
 const LEVELS: Record<string, Tone> = { info: 'busy', warning: 'warn', critical: 'bad' };
@@ -46,13 +47,6 @@ export default function Announcements() {
   );
 }
 
-/** For `datetime-local`, which wants the reader's own time. */
-function local(at: string | null | undefined): string {
-  if (!at) return '';
-  const date = new Date(at);
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
-
 function Form({ editing, close }: { editing: Announcement | null; close: () => void }) {
   const [title, setTitle] = useState(editing?.title ?? '');
   const [body, setBody] = useState(editing?.body ?? '');
@@ -61,7 +55,7 @@ function Form({ editing, close }: { editing: Announcement | null; close: () => v
   const [until, setUntil] = useState(local(editing?.ends_at));
   const save = useAct({
     run: () => {
-      const given = { title: title.trim(), body, level, starts_at: from ? new Date(from).toISOString() : undefined, ends_at: until ? new Date(until).toISOString() : null };
+      const given = { title: title.trim(), body, level, starts_at: instant(from) ?? undefined, ends_at: instant(until) };
       return editing ? done(api.PATCH('/api/v1/admin/announcements/{id}', { params: { path: { id: editing.id } }, body: given })) : done(api.POST('/api/v1/admin/announcements', { body: given }));
     },
     said: 'Saved.', stale: [['announcements']], then: close, quiet: true,

@@ -8,6 +8,7 @@ import { failureOf } from '../../api/failure';
 import type { Transfer } from '../../api/queries';
 import { ask, useAct } from '../../components/act';
 import { Note } from '../../components/bits';
+import { instant, local } from '../../lib/format';
 import { isFrozen } from './stages';
 
 const MEBI = 1024 * 1024;
@@ -41,25 +42,24 @@ export function Controls({ transfer }: { transfer: Transfer }) {
   );
 }
 
-/** For `datetime-local`, which wants the reader's own time. */
-function local(at: string | null | undefined): string {
-  if (!at) return '';
-  const date = new Date(at);
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+/** The limits as the form shows them. */
+function given(options: Transfer['options']): { bandwidth: number | string; freeze: number | string; notBefore: string } {
+  const { bandwidth_limit: limit, max_freeze_s: freeze, not_before: notBefore } = options;
+  return { bandwidth: limit == null ? '' : Math.round((limit / MEBI) * 10) / 10, freeze, notBefore: local(notBefore) };
 }
 
 function Limits({ transfer, close }: { transfer: Transfer; close: () => void }) {
-  const { options } = transfer;
-  const [bandwidth, setBandwidth] = useState<number | string>(options.bandwidth_limit == null ? '' : Math.round(options.bandwidth_limit / MEBI));
-  const [freeze, setFreeze] = useState<number | string>(options.max_freeze_s);
-  const [notBefore, setNotBefore] = useState(local(options.not_before));
+  const [before] = useState(() => given(transfer.options));
+  const [bandwidth, setBandwidth] = useState(before.bandwidth);
+  const [freeze, setFreeze] = useState(before.freeze);
+  const [notBefore, setNotBefore] = useState(before.notBefore);
   const save = useAct({
     run: () => {
-      const body: Schemas['TransferChange'] = {
-        bandwidth_limit: typeof bandwidth === 'number' ? bandwidth * MEBI : null,
-        not_before: notBefore ? new Date(notBefore).toISOString() : null,
-        max_freeze_s: typeof freeze === 'number' ? freeze : undefined,
-      };
+      // Only what was changed: what comes too late would be refused with the rest of it.
+      const body: Schemas['TransferChange'] = {};
+      if (bandwidth !== before.bandwidth) body.bandwidth_limit = typeof bandwidth === 'number' ? Math.round(bandwidth * MEBI) : null;
+      if (notBefore !== before.notBefore) body.not_before = instant(notBefore);
+      if (freeze !== before.freeze && typeof freeze === 'number') body.max_freeze_s = freeze;
       return done(api.PATCH('/api/v1/admin/transfers/{id}', { params: { path: { id: transfer.id } }, body }));
     },
     said: 'The limits count from now on.', stale: [['transfer', transfer.id], ['transfer-of']], then: close, quiet: true,
@@ -68,9 +68,9 @@ function Limits({ transfer, close }: { transfer: Transfer; close: () => void }) 
     <form onSubmit={(event) => { event.preventDefault(); save.mutate(); }}>
       <Stack gap="md">
         {save.error && <Note tone="bad" role="alert">{failureOf(save.error).full}</Note>}
-        <NumberInput label="Bandwidth limit" description="Empty for as fast as it goes" suffix=" MiB/s" min={1} value={bandwidth} onChange={setBandwidth} data-autofocus />
+        <NumberInput label="Bandwidth limit" description="Empty for as fast as it goes" suffix=" MiB/s" min={0.1} decimalScale={1} value={bandwidth} onChange={setBandwidth} data-autofocus />
         <NumberInput label="Longest freeze" description="The server is stopped once the freeze is predicted to be this short" suffix=" s" min={1} max={3600} allowDecimal={false} value={freeze} onChange={setFreeze} />
-        <TextInput label="Do not stop it before" type="datetime-local" value={notBefore} onChange={(event) => setNotBefore(event.currentTarget.value)} />
+        <TextInput label="Do not stop it before" description="Empty for as soon as it is copied" type="datetime-local" value={notBefore} onChange={(event) => setNotBefore(event.currentTarget.value)} />
         <Group justify="flex-end"><Button variant="default" onClick={close}>Leave them</Button><Button type="submit" loading={save.isPending}>Apply</Button></Group>
       </Stack>
     </form>

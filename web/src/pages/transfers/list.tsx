@@ -13,7 +13,7 @@ import { bytes, duration, rate } from '../../lib/format';
 import { useServerNames } from './names';
 import { partOf } from './stages';
 
-const STATES = [['', 'All'], ['running', 'Running'], ['queued', 'Queued'], ['completed', 'Completed'], ['rolled_back', 'Rolled back'], ['stuck', 'Stuck']];
+const STATES = [['', 'All'], ['running', 'Running'], ['queued', 'Queued'], ['paused', 'Paused'], ['completed', 'Completed'], ['rolled_back', 'Rolled back'], ['stuck', 'Stuck']];
 
 export default function Transfers() {
   const [page, setPage] = usePage();

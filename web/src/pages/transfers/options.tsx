@@ -1,6 +1,7 @@
 // The options of a migration. The defaults are good; they are folded away until somebody wants them.
-import { Accordion, NumberInput, SegmentedControl, Select, SimpleGrid, Stack, Text } from '@mantine/core';
+import { Accordion, NumberInput, SegmentedControl, Select, SimpleGrid, Stack, Switch, Text, TextInput } from '@mantine/core';
 import type { Schemas } from '../../api/client';
+import { instant } from '../../lib/format';
 
 export interface Chosen {
   mode: 'live' | 'cold';
@@ -8,9 +9,12 @@ export interface Chosen {
   bandwidth: number | '';
   retain: string;
   startAfter: string;
+  /** Of the reader's own time, as the field has it. */
+  notBefore: string;
+  backupFirst: boolean;
 }
 
-export const DEFAULTS: Chosen = { mode: 'live', maxFreeze: '', bandwidth: '', retain: '86400', startAfter: 'as_before' };
+export const DEFAULTS: Chosen = { mode: 'live', maxFreeze: '', bandwidth: '', retain: '86400', startAfter: 'as_before', notBefore: '', backupFirst: false };
 
 const MEBI = 1024 * 1024;
 
@@ -22,6 +26,8 @@ export function bodyOf(options: Chosen): Schemas['StartTransfer'] {
     bandwidth_limit: options.bandwidth === '' ? undefined : Math.round(options.bandwidth * MEBI),
     retain_source_for_s: Number(options.retain),
     start_after: options.startAfter,
+    not_before: instant(options.notBefore),
+    backup_first: options.backupFirst,
   };
 }
 
@@ -47,6 +53,8 @@ export function Options({ value, change }: { value: Chosen; change: (value: Chos
               <NumberInput label="Bandwidth limit" description="For the copy; empty for none" suffix=" MiB/s" min={1} placeholder="No limit" value={value.bandwidth} onChange={(text) => set({ bandwidth: number(text) })} />
               <Select label="Keep the source's copy" description="As long as it is kept, the migration can be undone" data={choices(KEPT)} value={value.retain} onChange={(retain) => retain && set({ retain })} allowDeselect={false} />
               <Select label="Afterwards" description="Whether the server is started on the target" data={choices(STARTS)} value={value.startAfter} onChange={(startAfter) => startAfter && set({ startAfter })} allowDeselect={false} />
+              <TextInput label="Do not stop it before" description="It is copied at once, and what changes until then once more" type="datetime-local" value={value.notBefore} onChange={(event) => set({ notBefore: event.currentTarget.value })} />
+              <Switch label="Make a backup first" description="To the default storage; if that fails, nothing is moved" checked={value.backupFirst} onChange={(event) => set({ backupFirst: event.currentTarget.checked })} />
             </SimpleGrid>
           </Accordion.Panel>
         </Accordion.Item>

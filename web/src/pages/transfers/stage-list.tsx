@@ -1,6 +1,6 @@
 // The stages, each with how long it took.
 import { Loader } from '@mantine/core';
-import { IconCircle, IconCircleCheckFilled, IconCircleX } from '@tabler/icons-react';
+import { IconCircle, IconCircleCheckFilled, IconCircleX, IconPlayerPauseFilled } from '@tabler/icons-react';
 import type { Transfer } from '../../api/queries';
 import { useNow } from '../../components/bits';
 import { isOver } from '../../api/queries';
@@ -16,7 +16,7 @@ export function Stages({ transfer }: { transfer: Transfer }) {
     <ol className="bp-stages" aria-label="Stages">
       {stagesOf(transfer).map(({ name, label, state, started, finished }) => (
         <li key={name} data-state={state} data-frozen={(frozen && state === 'now') || undefined} aria-current={state === 'now' ? 'step' : undefined}>
-          <Mark state={state} />
+          <Mark state={state} held={transfer.state === 'paused'} />
           <span>{label}<span className="bp-hidden">, {SAID[state]}</span></span>
           <span className="bp-nowrap">{started && state !== 'later' ? duration(Math.max(0, (finished ? Date.parse(finished) : now) - Date.parse(started))) : ''}</span>
         </li>
@@ -25,9 +25,10 @@ export function Stages({ transfer }: { transfer: Transfer }) {
   );
 }
 
-function Mark({ state }: { state: StageState }) {
+function Mark({ state, held }: { state: StageState; held: boolean }) {
   if (state === 'done') return <IconCircleCheckFilled size={20} color="var(--bp-good)" aria-hidden />;
   if (state === 'stopped') return <IconCircleX size={20} color="var(--bp-bad)" aria-hidden />;
+  if (state === 'now' && held) return <IconPlayerPauseFilled size={20} aria-hidden />;
   if (state === 'now') return <Loader size={18} color="currentColor" aria-hidden />;
   return <IconCircle size={20} stroke={1.4} aria-hidden />;
 }
