@@ -75,12 +75,14 @@ const PORTS_HERE: [u16; 3] = [25565, 27016, 27017];
 const PORTS_THERE: [u16; 3] = [25565, 30001, 27017];
 const NOTES: [&str; 2] = ["for queries", "for consoles"];
 
-/// What the server's addresses and variables must be, by whether it has moved: what is not so.
+/// What the server's addresses and variables must be, by whether it has moved, and whether it had before and goes back: what
+/// is not so.
 pub(crate) async fn places_differ(
     conn: &mut Conn,
     server: ServerId,
     allocations: &[Vec<AllocationId>; 2],
     moved: bool,
+    goes_back: bool,
 ) -> Result<Vec<&'static str>, DbError> {
     let [here, there] = allocations;
     let (mine, free) = if moved { (there, here) } else { (here, there) };
@@ -101,9 +103,14 @@ pub(crate) async fn places_differ(
         }
     }
     let environment = server_get(conn, server).await?.environment;
-    let query = if moved { Some("30001") } else { None };
-    let others =
-        environment.len() == 1 + usize::from(moved) && environment.get("RCON_PORT").is_some_and(|it| it == "27017");
+    // Never named before it has moved for the first time, and from then on the port that it has.
+    let query = match (moved, goes_back) {
+        (false, false) => None,
+        (true, true) => Some("27016"),
+        (true, false) | (false, true) => Some("30001"),
+    };
+    let others = environment.len() == 1 + usize::from(query.is_some())
+        && environment.get("RCON_PORT").is_some_and(|it| it == "27017");
     if environment.get("QUERY_PORT").map(String::as_str) != query || !others {
         wrong.push("I4: a variable is not what it must be");
     }

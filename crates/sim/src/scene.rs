@@ -300,7 +300,7 @@ impl Scene {
         let mut conn = self.db.acquire().await?;
         let server = server_get(&mut conn, self.server).await?;
         let moved = transfer.state == TransferState::Completed;
-        let places = places_differ(&mut conn, self.server, &self.allocations, moved).await?;
+        let places = places_differ(&mut conn, self.server, &self.allocations, moved, self.setup.undo).await?;
         let people_stay = people_stay(&mut conn, self.server).await?;
         drop(conn);
         let mut state = self.world.state();
