@@ -19,6 +19,10 @@ wait_for() {
   done
 }
 
+# The debug executable, with the features that the tests are compiled with: `cargo build` alone unifies others and would
+# compile every dependency again.
+debug_build() { cargo test --locked --workspace --test e2e --no-run >&2; }
+
 # Where things are kept that are slow to make and the same each time.
 cache_dir() { printf '%s/badgerpanel\n' "${XDG_CACHE_HOME:-$HOME/.cache}"; }
 

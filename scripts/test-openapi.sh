@@ -37,7 +37,7 @@ down() {
 # The demo's house: its first line of output says where it is.
 up() {
   local line database=''
-  cargo build --locked --workspace --bin badger >&2
+  debug_build
   # The password is in PGPASSWORD.
   [ -z "${BADGER_TEST_POSTGRES:-}" ] || database=$BADGER_TEST_POSTGRES
   # The limit of requests is not what is tested here.
@@ -65,7 +65,7 @@ main() {
   here=$PWD && cd "$dir"
   PYTHONPATH=$here/scripts SCHEMATHESIS_HOOKS=openapi_hooks "$bin/schemathesis" --config-file "$here/scripts/schemathesis.toml" \
     run "$BADGER_URL/api/v1/openapi.json" -H "Authorization: Bearer $BADGER_API_KEY" --checks "$checks" \
-    --phases examples,coverage,fuzzing --max-time "${BADGER_FUZZ_SECONDS:-120}" --max-examples 40 --workers 2 \
+    --phases examples,coverage,fuzzing --max-time "${BADGER_FUZZ_SECONDS:-120}" --max-examples 40 --workers 1 \
     --request-timeout 30 --no-shrink --generation-database none --output-truncate false --warnings off --no-color \
     ${BADGER_FUZZ_SEED:+--seed "$BADGER_FUZZ_SEED"}
 }

@@ -30,7 +30,7 @@ if [ "${1:-}" != --screenshots ]; then
 fi
 scripts/build-web.sh
 if [ -z "${BADGER:-}" ]; then
-  cargo build --locked --bin badger
+  debug_build
   BADGER=${CARGO_TARGET_DIR:-$PWD/target}/debug/badger
 fi
 export BADGER BADGER_CHROMIUM=${BADGER_CHROMIUM:-$(command -v chromium)}

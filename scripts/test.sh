@@ -149,6 +149,8 @@ special_tests() {
 main() {
   check format cargo fmt --all --check
   if have shellcheck; then check shellcheck shellcheck -x scripts/*.sh scripts/kube/*.sh .ci/run deploy/images/*/*.sh; else skip shellcheck "it is not installed"; fi
+  # First, because it is built into the executable that everything below tries.
+  phase interface scripts/build-web.sh --if-possible
   check lints cargo clippy --workspace --all-targets --locked -- -D warnings
   phase tests cargo test --workspace --locked --no-fail-fast
   count tests
