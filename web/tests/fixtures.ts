@@ -73,7 +73,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     const complaints: string[] = [];
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('console', (message) => {
-      if (message.type() === 'error' && !/status of (401|403|404|409|422|503)/.test(message.text())) complaints.push(message.text());
+      if (message.type() === 'error' && !/status of (400|401|403|404|409|422|503)/.test(message.text())) complaints.push(message.text());
     });
     await give(page);
     await page.close();

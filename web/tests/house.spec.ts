@@ -1,9 +1,17 @@
 // Making what a house consists of: a node, a server.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { api, expect, house, test, until } from './fixtures';
+
+const PELICAN = `meta: {version: PLCN_v3}
+name: Stork
+startup_commands: {Default: './stork --port {{SERVER_PORT}}'}
+docker_images: {Debian: docker.io/library/debian:12}
+config: {startup: {done: ready}, stop: quit}
+variables: []
+`;
 
 test('a node is added, its daemon joins with the command that is shown, and it is deleted again', async ({ page }) => {
   await page.goto('/admin/nodes');
@@ -60,7 +68,7 @@ test('a server is made, found by its name, renamed and deleted', async ({ page }
   await page.getByRole('button', { name: 'Save' }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'renamed' })).toBeVisible();
   await page.goto('/admin/servers');
-  await page.getByLabel('Name').fill('renam');
+  await page.getByRole('textbox', { name: 'Name' }).fill('renam');
   await expect(page).toHaveURL(/name=renam/);
   await expect(page.getByRole('link', { name: 'ledger' })).toBeHidden();
   await page.getByRole('link', { name: 'renamed' }).click();
@@ -81,4 +89,26 @@ test('what the console says is shown, and who owns a server sees it among theirs
   await page.getByRole('link', { name: 'ledger' }).click();
   await expect(page.getByRole('tab', { name: 'Transfer' })).toBeHidden();
   await expect(page.getByRole('tab', { name: 'Subusers' })).toBeVisible();
+});
+
+test('an egg in YAML is imported, taken along as JSON, and deleted', async ({ page }) => {
+  await page.goto('/admin/eggs');
+  await page.getByRole('button', { name: 'Import egg' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Egg', { exact: true }).fill('name: [never closed');
+  await dialog.getByRole('button', { name: 'Import', exact: true }).click();
+  await expect(dialog.getByRole('alert')).toBeVisible();
+  await dialog.getByLabel('Egg', { exact: true }).fill(PELICAN);
+  await dialog.getByRole('button', { name: 'Import', exact: true }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Stork' })).toBeVisible();
+  await page.getByRole('button', { name: 'Export' }).click();
+  const taken = page.waitForEvent('download');
+  await page.getByRole('menuitem', { name: /JSON/ }).click();
+  const file = await taken;
+  expect(file.suggestedFilename()).toBe('egg-stork.json');
+  expect(JSON.parse(readFileSync(await file.path(), 'utf8'))).toMatchObject({ name: 'Stork', startup: './stork --port {{SERVER_PORT}}' });
+  await page.getByRole('button', { name: 'Delete…' }).click();
+  await page.getByRole('button', { name: 'Delete the egg' }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Eggs' })).toBeVisible();
+  await expect(page.getByRole('link', { name: 'Stork' })).toBeHidden();
 });

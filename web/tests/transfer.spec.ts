@@ -67,6 +67,47 @@ test('a reload in the middle comes back to the same, and a cancel leaves the ser
   expect((await settled()).node_id).toBe(before);
 });
 
+test('a migration is paused, its limits are changed, and it goes on to its end', async ({ page }) => {
+  await plan(page, true);
+  await expect(page.getByText('Round 1')).toBeVisible();
+  await page.getByRole('button', { name: 'Pause' }).click();
+  await expect(page.getByText('what has arrived and its place on the target are kept')).toBeVisible();
+  await page.reload();
+  await page.getByRole('button', { name: 'Limits' }).click();
+  const dialog = page.getByRole('dialog');
+  await expect(dialog.getByLabel('Bandwidth limit')).toHaveValue('4 MiB/s');
+  await dialog.getByLabel('Bandwidth limit').fill('200');
+  await dialog.getByRole('button', { name: 'Apply' }).click();
+  await expect(dialog).toBeHidden();
+  const { data } = await api('GET', `/admin/servers/${house().server_id}/transfer`);
+  expect(data).toMatchObject({ state: 'paused', options: { bandwidth_limit: 200 * 1024 * 1024, not_before: null } });
+  await page.getByRole('button', { name: 'Resume' }).click();
+  await expect(page.getByRole('region', { name: 'Receipt' })).toBeVisible({ timeout: 60_000 });
+});
+
+test('a completed migration is undone from its receipt, and only what changed is sent', async ({ page }) => {
+  const { node_id: before } = await settled();
+  await plan(page, false);
+  const receipt = page.getByRole('region', { name: 'Receipt' });
+  await expect(receipt).toBeVisible({ timeout: 60_000 });
+  expect((await settled()).node_id).not.toBe(before);
+  const { data: there } = await api('GET', `/admin/servers/${house().server_id}/transfer`);
+  await receipt.getByRole('button', { name: 'Undo' }).click();
+  await page.getByRole('button', { name: 'Undo the migration' }).click();
+  const back = await until('it is moved back', async () => {
+    const { data } = await api('GET', `/admin/servers/${house().server_id}/transfer`);
+    return data['undo_of'] === there.id && data['finished_at'] != null && data;
+  });
+  expect(back['state']).toBe('completed');
+  const { bytes_wire: sent, bytes_total: whole } = back['receipt'] as { bytes_wire: number; bytes_total: number };
+  expect(sent).toBeLessThan(whole / 2);
+  expect((await settled()).node_id).toBe(before);
+  await expect(receipt).toContainText(`→ ${nameOf(before)}`);
+  await page.goto(`/admin/transfers/${there.id}`);
+  await expect(receipt).toContainText('It was moved back by another migration.');
+  await expect(receipt.getByRole('button', { name: 'Undo' })).toBeHidden();
+});
+
 test('an owner reads a plain sentence while the server moves', async ({ page }) => {
   await plan(page, true);
   await page.goto(`/servers/${house().server_id}`);

@@ -1,5 +1,5 @@
 // One egg: what it says, and the document itself to take along.
-import { Button, Grid, List, Stack, Text } from '@mantine/core';
+import { Button, Grid, List, Menu, Stack, Text } from '@mantine/core';
 import { IconDownload } from '@tabler/icons-react';
 import { useNavigate, useParams } from 'react-router';
 import { api, done } from '../../api/client';
@@ -63,17 +63,24 @@ function Actions({ egg }: { egg: Egg }) {
   const navigate = useNavigate();
   const path = { params: { path: { id: egg.id } } };
   const take = useAct({
-    run: async () => {
-      const { data, error, response } = await api.GET('/api/v1/admin/eggs/{id}/export', { ...path, parseAs: 'text' });
+    run: async (format: 'json' | undefined) => {
+      const { data, error, response } = await api.GET('/api/v1/admin/eggs/{id}/export', { params: { ...path.params, query: { format } }, parseAs: 'text' });
       if (!response.ok || typeof data !== 'string') throw ApiFailure.from(response, error);
-      download(`egg-${egg.name.toLowerCase().replace(/[^a-z0-9]+/g, '-')}.json`, data, 'application/json');
+      const type = response.headers.get('Content-Type') ?? 'application/json';
+      download(`egg-${egg.name.toLowerCase().replace(/[^a-z0-9]+/g, '-')}.${type.includes('yaml') ? 'yaml' : 'json'}`, data, type);
     },
   });
   const remove = useAct({ run: () => done(api.DELETE('/api/v1/admin/eggs/{id}', path)), said: `${egg.name} is deleted.`, stale: [['eggs']], then: () => void navigate('/admin/eggs') });
   const really = () => ask({ title: `Delete ${egg.name}?`, what: 'No server may use it any more.', button: 'Delete the egg', then: () => remove.mutate() });
   return (
     <>
-      <Button variant="default" leftSection={<IconDownload size={16} />} onClick={() => take.mutate()} loading={take.isPending}>Export</Button>
+      <Menu>
+        <Menu.Target><Button variant="default" leftSection={<IconDownload size={16} />} loading={take.isPending}>Export</Button></Menu.Target>
+        <Menu.Dropdown>
+          <Menu.Item onClick={() => take.mutate(undefined)}>As it was imported</Menu.Item>
+          <Menu.Item onClick={() => take.mutate('json')}>As JSON</Menu.Item>
+        </Menu.Dropdown>
+      </Menu>
       {may(permissions, 'admin.eggs.delete') && <Button variant="default" onClick={really} loading={remove.isPending}>Delete…</Button>}
     </>
   );
