@@ -14,7 +14,13 @@ const SLOWLY: u64 = 256 << 10;
 /// What the rest of the world sees of a server; it must be the same after a rollback.
 fn as_seen(house: &House) -> (Value, BTreeSet<crate::harness::witness::Game>, Vec<Value>) {
     let server = house.server();
-    let capacities = house.nodes.iter().map(|node| node.capacity(&house.api)).collect();
+    let capacity = |node: &crate::harness::node::Node| {
+        let mut capacity = node.capacity(&house.api);
+        // What the machine has left is everybody's doing.
+        capacity.as_object_mut().unwrap().remove("measured");
+        capacity
+    };
+    let capacities = house.nodes.iter().map(capacity).collect();
     (server, games(&house.nodes[0].data), capacities)
 }
 
