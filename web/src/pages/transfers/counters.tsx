@@ -3,7 +3,7 @@ import { Group, SimpleGrid, Text } from '@mantine/core';
 import type { Transfer } from '../../api/queries';
 import { bytes, rate, seconds, whole } from '../../lib/format';
 
-export function Counters({ progress, over }: { progress: Transfer['progress']; over: boolean }) {
+export function Counters({ progress, rests }: { progress: Transfer['progress']; rests: boolean }) {
   const { bytes_total: total, bytes_read: read, bytes_sent: sent, bytes_written: written } = progress;
   return (
     <>
@@ -14,9 +14,9 @@ export function Counters({ progress, over }: { progress: Transfer['progress']; o
       </SimpleGrid>
       <Group gap="lg">
         <Text size="sm">{whole(progress.files_done)} of {whole(progress.files_total)} files, {bytes(total)} in all</Text>
-        {!over && <Text size="sm">Round {progress.round}</Text>}
-        {!over && progress.rate_bytes_per_s > 0 && <Text size="sm">{rate(progress.rate_bytes_per_s)}</Text>}
-        {!over && progress.eta_s > 0 && <Text size="sm">{seconds(progress.eta_s)} left in this round</Text>}
+        {!rests && <Text size="sm">Round {progress.round}</Text>}
+        {!rests && progress.rate_bytes_per_s > 0 && <Text size="sm">{rate(progress.rate_bytes_per_s)}</Text>}
+        {!rests && progress.eta_s > 0 && <Text size="sm">{seconds(progress.eta_s)} left in this round</Text>}
       </Group>
     </>
   );

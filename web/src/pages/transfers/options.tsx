@@ -42,7 +42,7 @@ export function Options({ value, change }: { value: Chosen; change: (value: Chos
     <Stack gap="sm">
       <div>
         <Text size="sm" fw={500} mb={4} id="mode">How</Text>
-        <SegmentedControl aria-labelledby="mode" value={value.mode} onChange={(mode) => set({ mode })} data={[{ value: 'live', label: 'Live: copy while it runs' }, { value: 'cold', label: 'Cold: stop it first' }]} />
+        <SegmentedControl aria-labelledby="mode" maw="100%" styles={{ label: { whiteSpace: 'normal' } }} value={value.mode} onChange={(mode) => set({ mode })} data={[{ value: 'live', label: 'Live: copy while it runs' }, { value: 'cold', label: 'Cold: stop it first' }]} />
       </div>
       <Accordion variant="separated" chevronPosition="left">
         <Accordion.Item value="more">

@@ -39,7 +39,7 @@ export function TransferView({ transfer }: { transfer: Transfer }) {
             {!over && <Freeze transfer={transfer} predicted={progress.predicted_freeze_ms ?? null} />}
             <Section title="Data">
               <Stack gap="md">
-                <Counters progress={progress} over={over} />
+                <Counters progress={progress} rests={over || transfer.paused != null} />
                 {live.samples.length > 1 && <TransferChart samples={live.samples} />}
                 {!over && !live.connected && <Text size="xs" c="dimmed" role="status">Connecting to the live events…</Text>}
               </Stack>
